@@ -1,0 +1,66 @@
+"""Errors that are meant for a person: shown as lines, never as a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class IcfError(Exception):
+    """Something the user can mend; its text says what, where, what is allowed and what to do."""
+
+
+class PluginError(IcfError):
+    """A plugin or one of its components could not be used."""
+
+
+class DataError(IcfError):
+    """The images or tables of the data set are not what the recipe says they are."""
+
+
+class FoldError(IcfError):
+    """One or more folds did not finish; the products of the others are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: where it stands (a TOML path, file or row) and what is wrong with it."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+class ProblemsError(IcfError):
+    """Many mistakes, found in one pass and shown together."""
+
+    def __init__(self, title: str, problems: Sequence[Problem]) -> None:
+        super().__init__(title, tuple(problems))
+        self.title = title
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        return "\n".join([f"{self.title}: {count}", *(f"  {problem}" for problem in self.problems)])
+
+
+class RecipeError(ProblemsError):
+    """The recipe can't be used as it stands."""
+
+
+class BadImagesError(ProblemsError, DataError):
+    """Image files that can't be read, each with its name and the reason."""
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """Return a hint such as ``; did you mean 'lr'? (allowed: lr, momentum)``, or an empty string."""
+    names = sorted(allowed)
+    if not names:
+        return ""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f"; did you mean '{close[0]}'?" if close else ";"
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return f"{hint} (allowed: {shown})"
