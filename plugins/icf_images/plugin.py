@@ -1,0 +1,134 @@
+"""Data sets from your own image files: a folder per class, or a CSV file that names images and labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+import icf
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+
+
+def _lower_extensions(extensions: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple("." + extension.lower().lstrip(".") for extension in extensions)
+
+
+class FolderParams(icf.Params):
+    """Where the class folders are and what counts as an image."""
+
+    root: Path = Field(description="folder of the data set")
+    train: str = Field(
+        "train",
+        min_length=1,
+        description="folder below root with one folder per class; root itself where there is no 'train'",
+    )
+    test: str | None = Field(
+        None, min_length=1, description="folder below root with unlabelled images to predict; none without it"
+    )
+    extensions: tuple[str, ...] = Field(
+        IMAGE_EXTENSIONS, min_length=1, description="endings of image files, in any case"
+    )
+    group_pattern: str | None = Field(
+        None,
+        description="regular expression, searched in each file name; its first (group) names what must "
+        "stay in one fold, for example '^([0-9]+)_' for a person's number",
+    )
+
+    _lower = field_validator("extensions")(_lower_extensions)
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _has_a_group(cls, pattern: str | None) -> str | None:
+        if pattern is None:
+            return None
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        if not groups:
+            raise ValueError("needs one (group) in parentheses, which is taken as the group's name")
+        return pattern
+
+
+class CsvParams(icf.Params):
+    """Which CSV files to read, what their columns mean, and where their images are."""
+
+    root: Path = Field(description="folder of the data set; every other path is below it")
+    csv: str = Field("train.csv", min_length=1, description="file with one row per labelled image")
+    image_column: str = Field("image", min_length=1, description="column with the image's path")
+    label_column: str = Field("label", min_length=1, description="column with the class")
+    id_column: str | None = Field(
+        None, min_length=1, description="column with the row's name; the image column when not given"
+    )
+    group_column: str | None = Field(
+        None, min_length=1, description="column with what must stay in one fold, for example a person"
+    )
+    fold_column: str | None = Field(
+        None, min_length=1, description="column with the fold of a row, a whole number from 0"
+    )
+    image_folder: str = Field("", description="folder that the paths in the CSV file start from")
+    image_extension: str = Field(
+        "", description="ending that the paths in the CSV file lack, for example '.jpg'"
+    )
+    test_csv: str | None = Field(
+        None, min_length=1, description="file with one row per image to predict; no label column is needed"
+    )
+    test_folder: str | None = Field(
+        None,
+        min_length=1,
+        description="folder that the paths in test_csv start from (image_folder when not given); without a "
+        "test_csv, all images in it are predicted",
+    )
+    sample_submission: str | None = Field(
+        None, min_length=1, description="file that shows the columns and rows of a submission"
+    )
+    classes: tuple[str, ...] | None = Field(
+        None, min_length=2, description="class names in their order; the sorted labels when not given"
+    )
+    duplicates: Literal["error", "drop", "first"] = Field(
+        "error",
+        description="what to do with an id in several rows: 'error'; 'drop' leaves out all rows of an id that "
+        "contradict each other, and repeats of a row; 'first' keeps the first row. Both are noted",
+    )
+    extensions: tuple[str, ...] = Field(
+        IMAGE_EXTENSIONS, min_length=1, description="endings of image files in test_folder, in any case"
+    )
+
+    _lower = field_validator("extensions")(_lower_extensions)
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if classes is not None and len(set(classes)) != len(classes):
+            raise ValueError("names a class twice")
+        return classes
+
+    @model_validator(mode="after")
+    def _sample_has_images(self) -> CsvParams:
+        if self.sample_submission and not (self.test_csv or self.test_folder):
+            raise ValueError(
+                "sample_submission needs test_csv or test_folder, which say where its images are"
+            )
+        return self
+
+
+@icf.hookimpl
+def icf_datasets() -> Iterator[icf.Dataset]:
+    """Yield the data sets that read a user's own files."""
+    yield icf.Dataset(
+        name="folder",
+        factory="icf_images.folder:load_folder",
+        params=FolderParams,
+        summary="A folder of images per class",
+    )
+    yield icf.Dataset(
+        name="csv",
+        factory="icf_images.listed:load_csv",
+        params=CsvParams,
+        summary="Images and labels listed in a CSV file, as in most competitions",
+    )
