@@ -1,1 +1,1 @@
-"""Built-in icf plugin `ensemble`."""
+"""Built-in icf plugin `ensemble`: soft and hard votes."""

@@ -1,1 +1,1 @@
-"""Built-in icf plugin `loss`."""
+"""Built-in icf plugin `loss`: cross-entropy and focal loss, both with class weights."""

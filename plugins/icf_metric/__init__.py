@@ -1,1 +1,1 @@
-"""Built-in icf plugin `metric`."""
+"""Built-in icf plugin `metric`: accuracy, macro F1 and log loss."""

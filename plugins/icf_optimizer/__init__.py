@@ -1,1 +1,1 @@
-"""Built-in icf plugin `optimizer`."""
+"""Built-in icf plugin `optimizer`: SGD, Adam and AdamW of torch."""

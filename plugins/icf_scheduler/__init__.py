@@ -1,1 +1,1 @@
-"""Built-in icf plugin `scheduler`."""
+"""Built-in icf plugin `scheduler`: learning-rate schedules, each with an optional warm-up."""

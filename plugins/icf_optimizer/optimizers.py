@@ -1,0 +1,60 @@
+"""Optimizers of torch, over the parameter groups of the run.
+
+A group's own ``weight_decay`` wins over the parameter of the same name: that is how biases and norm
+layers stay free of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import icf
+
+if TYPE_CHECKING:
+    from icf_optimizer.plugin import AdamParams, AdamWParams, SGDParams
+
+
+def sgd(params: SGDParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
+    """Build torch.optim.SGD. Raises PluginError if there is nothing to train."""
+    return torch.optim.SGD(
+        _parameter_groups(ctx),
+        lr=params.lr,
+        momentum=params.momentum,
+        nesterov=params.nesterov,
+        weight_decay=params.weight_decay,
+    )
+
+
+def adam(params: AdamParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
+    """Build torch.optim.Adam. Raises PluginError if there is nothing to train."""
+    return torch.optim.Adam(
+        _parameter_groups(ctx),
+        lr=params.lr,
+        betas=params.betas,
+        eps=params.eps,
+        weight_decay=params.weight_decay,
+    )
+
+
+def adamw(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
+    """Build torch.optim.AdamW. Raises PluginError if there is nothing to train."""
+    return torch.optim.AdamW(
+        _parameter_groups(ctx),
+        lr=params.lr,
+        betas=params.betas,
+        eps=params.eps,
+        weight_decay=params.weight_decay,
+    )
+
+
+def _parameter_groups(ctx: icf.OptimizerContext) -> list[dict[str, Any]]:
+    """Return the groups that have parameters, as copies: torch empties generators and changes dicts."""
+    groups = [{**group, "params": list(group["params"])} for group in ctx.parameter_groups]
+    trainable = [group for group in groups if group["params"]]
+    if not trainable:
+        raise icf.PluginError(
+            "the model has no trainable parameter: unfreeze some of it, or choose another model"
+        )
+    return trainable
