@@ -1,0 +1,284 @@
+"""Recipe + catalogue -> Plan: everything that a run needs to know, resolved and frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import icf
+from icf.components import ModelInfo
+from icf.errors import IcfError, PluginError, Problem, RecipeError
+from icf.params import Params
+from icf.plugins import Catalogue, Entry, load_object, load_plugins, one_line, plugin_names
+from icf.recipe import (
+    COMPONENT_SECTIONS,
+    ComponentTable,
+    RawRecipe,
+    Recipe,
+    component_tables,
+    named_refs,
+    parse_recipe,
+    plain,
+    read_recipe,
+)
+from icf.validation import find_problems, toml_path
+
+FORMAT = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Choice(_Frozen):
+    """A component that the recipe chose: its filled parameters, what builds it and where it comes from."""
+
+    ref: str
+    kind: str
+    factory: str
+    params_type: str
+    params: dict[str, Any]
+    distribution: str
+    version: str
+    inspect: str | None = None
+    maximize: bool = True
+
+    def build(self, ctx: Any) -> Any:
+        """Return what the factory makes of the parameters and the context.
+
+        Raises PluginError, which names the component and its source, for whatever goes wrong in the plugin;
+        an IcfError of the plugin's own passes unchanged.
+        """
+        return self._call(self.factory, ctx)
+
+    def inspect_model(self, ctx: Any) -> ModelInfo:
+        """Return what a model says of itself before it is built; raises PluginError as ``build`` does."""
+        if self.inspect is None:
+            return ModelInfo()
+        info = self._call(self.inspect, ctx)
+        if not isinstance(info, ModelInfo):
+            raise PluginError(f"{self._source}: {self.inspect} returned {type(info).__name__}, not ModelInfo")
+        return info
+
+    @property
+    def _source(self) -> str:
+        return f"{self.kind} '{self.ref}' ({self.distribution} {self.version})"
+
+    def _call(self, path: str, ctx: Any) -> Any:
+        try:
+            params_type: type[Params] = load_object(self.params_type)
+            return load_object(path)(params_type.model_validate(self.params), ctx)
+        except PluginError as error:
+            if error.__cause__ is None:
+                raise
+            raise PluginError(f"{self._source}: {error}") from error
+        except IcfError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{self._source} failed: {one_line(error)}") from error
+
+
+class ObserverChoice(_Frozen):
+    """A plugin whose event hooks, functions of ``module``, are called during the run."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+
+
+class Plan(_Frozen):
+    """A run as it will be done. ``metrics`` begins with the one that chooses the best epoch."""
+
+    format: int = FORMAT
+    icf_version: str
+    name: str
+    recipe: Recipe
+    dataset: Choice
+    model: Choice
+    loss: Choice
+    optimizer: Choice
+    scheduler: Choice
+    sampler: Choice
+    ensembler: Choice
+    metrics: tuple[Choice, ...]
+    shared_transforms: tuple[Choice, ...] = ()
+    train_transforms: tuple[Choice, ...] = ()
+    observers: tuple[ObserverChoice, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """Twelve hexadecimal digits that change with everything that can change the numbers."""
+        payload = self.model_dump(mode="json", exclude={"name", "observers", "warnings"})
+        payload["recipe"] = _settings(payload["recipe"])
+        text = json.dumps(payload, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def filled_recipe(self) -> RawRecipe:
+        """Return the recipe with every default and every parameter of its components filled in."""
+        filled = self.recipe.model_dump(mode="json", exclude_none=True)
+        for section, kind in COMPONENT_SECTIONS.items():
+            filled[section] |= _as_table(getattr(self, kind))
+        filled["metrics"] |= {
+            "select": _as_table(self.metrics[0]),
+            "report": [_as_table(choice) for choice in self.metrics[1:]],
+        }
+        filled["transforms"] |= {
+            "shared": [_as_table(choice) for choice in self.shared_transforms],
+            "train": [_as_table(choice) for choice in self.train_transforms],
+        }
+        return filled
+
+    def to_json(self) -> str:
+        """Return the plan as indented JSON, which ``from_json`` reads back exactly."""
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read what ``to_json`` wrote; raises RecipeError for anything else."""
+        title = "the plan can't be read"
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise RecipeError(title, [Problem("plan.json", f"is no JSON: {error}")]) from error
+        found = data.get("format") if isinstance(data, dict) else None
+        if found != FORMAT:
+            message = f"found {found!r}; this version of icf reads format {FORMAT}"
+            raise RecipeError(title, [Problem("format", message)])
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise RecipeError(title, find_problems(error, data, cls)) from error
+
+
+def _as_table(choice: Choice) -> dict[str, Any]:
+    return {"use": choice.ref} | choice.params
+
+
+def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Drop from a recipe what the choices hold already, and what can't change a result."""
+    settings = {key: value for key, value in recipe.items() if key not in {"problem", "observers", "metrics"}}
+    for section in COMPONENT_SECTIONS:
+        own_keys = Recipe.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
+        settings[section] = {key: recipe[section][key] for key in own_keys if key != "use"}
+    settings["transforms"] = _without(recipe["transforms"], {"shared", "train"})
+    settings["compute"] = _without(recipe["compute"], {"executor", "max_concurrent_folds", "max_failures"})
+    return settings
+
+
+def _without(table: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+def load_plan(path: Path, overrides: Sequence[str] = (), blocked: Collection[str] = ()) -> Plan:
+    """Read a recipe, import the plugins that it names and no other, and resolve it.
+
+    Raises RecipeError with everything that is wrong with it.
+    """
+    raw = read_recipe(path, overrides)
+    catalogue = load_plugins(only=plugin_names(named_refs(raw)), blocked=blocked)
+    return make_plan(raw, catalogue, Path(path).stem)
+
+
+def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str) -> Plan:
+    """Resolve a recipe; raises RecipeError with the problems of all its sections and components at once."""
+    recipe, problems = parse_recipe(raw)
+    resolver = _Resolver(catalogue)
+    data = plain(raw)
+    choices = {table.path: resolver.choose(table) for table in component_tables(data)}
+    observers = resolver.observe(data.get("observers", []))
+    problems += resolver.problems
+    if recipe is None or problems:
+        raise RecipeError(f"recipe '{name}' can't be used", problems)
+    resolved = {path: choice for path, choice in choices.items() if choice is not None}
+    single = {kind: resolved[(section,)] for section, kind in COMPONENT_SECTIONS.items()}
+    return Plan(
+        icf_version=icf.__version__,
+        name=name,
+        recipe=recipe,
+        **single,
+        metrics=_without_repeats([resolved["metrics", "select"], *_array(resolved, "metrics", "report")]),
+        shared_transforms=_array(resolved, "transforms", "shared"),
+        train_transforms=_array(resolved, "transforms", "train"),
+        observers=observers,
+        warnings=tuple(resolver.warnings),
+    )
+
+
+def _array(choices: dict[tuple[str | int, ...], Choice], section: str, key: str) -> tuple[Choice, ...]:
+    return tuple(choice for path, choice in choices.items() if len(path) == 3 and path[:2] == (section, key))
+
+
+def _without_repeats(choices: Iterable[Choice]) -> tuple[Choice, ...]:
+    kept: list[Choice] = []
+    for choice in choices:
+        if choice not in kept:
+            kept.append(choice)
+    return tuple(kept)
+
+
+class _Resolver:
+    """Looks names up in a catalogue and checks parameters, collecting what is wrong."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self.problems: list[Problem] = []
+        self.warnings: list[str] = []
+
+    def choose(self, table: ComponentTable) -> Choice | None:
+        try:
+            entry = self.catalogue.find(table.kind, table.ref)
+        except PluginError as error:
+            self.problems.append(Problem(toml_path(*table.path), str(error)))
+            return None
+        params_type = entry.descriptor.params
+        try:
+            params = params_type.model_validate(table.params)
+        except ValidationError as error:
+            self.problems += find_problems(error, table.params, params_type, table.path)
+            return None
+        if entry.descriptor.deprecated is not None:
+            where = toml_path(*table.path)
+            self.warnings.append(f"{where}: '{table.ref}' is deprecated: {entry.descriptor.deprecated}")
+        return _make_choice(entry, params)
+
+    def observe(self, names: Any) -> tuple[ObserverChoice, ...]:
+        observers = []
+        for index, name in enumerate(names if isinstance(names, list) else ()):
+            if not isinstance(name, str):
+                continue
+            try:
+                plugin = self.catalogue.observer(name)
+            except PluginError as error:
+                self.problems.append(Problem(toml_path("observers", index), str(error)))
+            else:
+                observers.append(
+                    ObserverChoice(
+                        name=name,
+                        module=plugin.module,
+                        distribution=plugin.distribution,
+                        version=plugin.version,
+                    )
+                )
+        return tuple(observers)
+
+
+def _make_choice(entry: Entry, params: Params) -> Choice:
+    descriptor = entry.descriptor
+    return Choice(
+        ref=entry.ref,
+        kind=entry.kind,
+        factory=descriptor.factory,
+        params_type=f"{type(params).__module__}:{type(params).__qualname__}",
+        params=params.model_dump(mode="json"),
+        distribution=entry.plugin.distribution,
+        version=entry.plugin.version,
+        inspect=getattr(descriptor, "inspect", None),
+        maximize=getattr(descriptor, "maximize", True),
+    )

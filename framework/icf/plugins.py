@@ -1,0 +1,291 @@
+"""Finds plugins, imports each on its own, and says what became of it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from importlib import metadata
+from itertools import groupby
+from types import ModuleType
+from typing import Any
+
+import pluggy
+from packaging.specifiers import SpecifierSet
+
+import icf
+from icf import hookspecs
+from icf.components import KINDS, Component
+from icf.errors import PluginError, did_you_mean
+from icf.params import Params
+
+BLOCK_VARIABLE = "ICF_DISABLE_PLUGINS"
+"""Environment variable with the names of plugins that are not to be imported, separated by commas."""
+
+EVENT_HOOKS = ("icf_run_start", "icf_fold_start", "icf_epoch_end", "icf_fold_end", "icf_run_end")
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+FACTORY = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
+
+
+class Status(StrEnum):
+    """What became of an installed plugin."""
+
+    ok = "ok"
+    failed = "failed"
+    blocked = "blocked"
+    conflict = "conflict"
+    incompatible = "incompatible"
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """An installed plugin: where it comes from, whether it works and what it offers.
+
+    ``module`` is the entry point's value; ``events`` are the event hooks that it implements.
+    """
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    status: Status = Status.ok
+    reason: str | None = None
+    components: tuple[Component, ...] = ()
+    events: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """The distribution and its version, such as ``icf 0.1.0``."""
+        return f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component that a recipe can name, and the plugin that provides it."""
+
+    ref: str
+    kind: str
+    descriptor: Component
+    plugin: PluginInfo
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The plugins that were asked for. ``installed`` names every plugin there is."""
+
+    plugins: tuple[PluginInfo, ...]
+    installed: tuple[str, ...] = ()
+
+    def entries(self, kind: str | None = None) -> tuple[Entry, ...]:
+        """Return the components of one kind, or all of them, in the order of the plugins' names."""
+        return tuple(
+            Entry(f"{plugin.name}/{component.name}", component.kind, component, plugin)
+            for plugin in self.plugins
+            for component in plugin.components
+            if kind is None or component.kind == kind
+        )
+
+    def find(self, kind: str, ref: str) -> Entry:
+        """Return the component ``ref`` ("plugin/component") of a kind; raise PluginError if there is none."""
+        name, slash, component = ref.partition("/")
+        if not (slash and NAME.fullmatch(name) and NAME.fullmatch(component)):
+            hint = did_you_mean(ref, [entry.ref for entry in self.entries(kind)])
+            raise PluginError(f"'{ref}' is not a name of the form 'plugin/component'{hint}")
+        plugin = self.plugin(name)
+        same_name = [entry for entry in self.entries() if entry.ref == ref]
+        for entry in same_name:
+            if entry.kind == kind:
+                return entry
+        if same_name:
+            kinds = " and a ".join(entry.kind for entry in same_name)
+            raise PluginError(f"'{ref}' is a {kinds}, not a {kind}")
+        offered = [f"{name}/{item.name}" for item in plugin.components if item.kind == kind]
+        hint = did_you_mean(ref, offered) or f", nor any other {kind}"
+        raise PluginError(f"plugin '{name}' ({plugin.source}) has no {kind} '{component}'{hint}")
+
+    def plugin(self, name: str) -> PluginInfo:
+        """Return a plugin that works; raise PluginError that says why there is none of that name."""
+        for plugin in self.plugins:
+            if plugin.name == name:
+                if plugin.status is not Status.ok:
+                    raise PluginError(
+                        f"plugin '{name}' ({plugin.source}) is {plugin.status}: {plugin.reason}"
+                    )
+                return plugin
+        if name in self.installed:
+            raise PluginError(f"plugin '{name}' is installed, but was not asked for")
+        raise PluginError(f"no plugin '{name}' is installed{did_you_mean(name, self.installed)}")
+
+    def observer(self, name: str) -> PluginInfo:
+        """Return a plugin that listens to events; raise PluginError if it listens to none."""
+        plugin = self.plugin(name)
+        if not plugin.events:
+            observers = [item.name for item in self.plugins if item.events]
+            raise PluginError(f"plugin '{name}' is no observer{did_you_mean(name, observers)}")
+        return plugin
+
+    def problems(self) -> tuple[PluginInfo, ...]:
+        """Return the plugins that can't be used, each with its reason."""
+        return tuple(plugin for plugin in self.plugins if plugin.status is not Status.ok)
+
+
+def plugin_names(refs: Iterable[str]) -> frozenset[str]:
+    """Return the plugins that names such as ``loss/focal`` or ``tensorboard`` belong to."""
+    return frozenset(ref.partition("/")[0] for ref in refs)
+
+
+def load_object(path: str) -> Any:
+    """Import ``package.module`` or ``package.module:name``; raise PluginError where it does not resolve."""
+    module_name, _, attributes = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for attribute in attributes.split(".") if attributes else ():
+            found = getattr(found, attribute)
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"'{path}' can't be imported: {one_line(error)}") from error
+    return found
+
+
+def one_line(error: BaseException) -> str:
+    """Return the type and text of an exception on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def load_plugins(*, only: Collection[str] | None = None, blocked: Collection[str] = ()) -> Catalogue:
+    """Import the installed plugins, or ``only`` those named, and return what they offer.
+
+    Plugins in ``blocked`` or in the environment variable ICF_DISABLE_PLUGINS are never imported. A broken
+    plugin is no error here: its status says what is wrong. Raises PluginError for a name in ``blocked``
+    that is not installed.
+    """
+    points = sorted(metadata.entry_points(group=hookspecs.GROUP), key=lambda point: point.name)
+    by_name = {name: list(same) for name, same in groupby(points, key=lambda point: point.name)}
+    for name in blocked:
+        if name not in by_name:
+            raise PluginError(f"no plugin '{name}' is installed{did_you_mean(name, by_name)}")
+    reasons = _block_reasons(blocked)
+    plugins = tuple(
+        _load(same, reasons.get(name)) for name, same in by_name.items() if only is None or name in only
+    )
+    return Catalogue(plugins, installed=tuple(by_name))
+
+
+def _block_reasons(blocked: Collection[str]) -> dict[str, str]:
+    listed = (name.strip() for name in os.environ.get(BLOCK_VARIABLE, "").split(","))
+    reasons = {name: f"listed in {BLOCK_VARIABLE}" for name in listed if name}
+    return reasons | dict.fromkeys(blocked, "blocked on request")
+
+
+def _load(points: list[metadata.EntryPoint], block_reason: str | None) -> PluginInfo:
+    """Import and register one plugin; whatever it does wrong becomes its status."""
+    info = _describe(points[0])
+    if block_reason is not None:
+        return replace(info, status=Status.blocked, reason=block_reason)
+    if len(points) > 1:
+        sources = " and ".join(_describe(point).source for point in points)
+        return replace(info, status=Status.conflict, reason=f"the name is claimed by {sources}")
+    try:
+        return _register(info, points[0].load())
+    except _RuleError as error:
+        return replace(info, status=error.status, reason=str(error))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
+        return replace(info, status=Status.failed, reason=one_line(error))
+
+
+def _describe(point: metadata.EntryPoint) -> PluginInfo:
+    source = point.dist
+    return PluginInfo(
+        name=point.name,
+        module=point.value,
+        distribution=source.name if source else "unknown distribution",
+        version=source.version if source else "unknown",
+    )
+
+
+class _RuleError(Exception):
+    """A plugin that was imported, but breaks a rule."""
+
+    def __init__(self, reason: str, status: Status = Status.failed) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def _register(info: PluginInfo, module: ModuleType) -> PluginInfo:
+    _check_name(info.name, "plugin")
+    _check_version(module)
+    # One manager per plugin: what a hook call returns is then known to be this plugin's own.
+    manager = pluggy.PluginManager(hookspecs.GROUP)
+    manager.add_hookspecs(hookspecs)
+    _check_marks(module, manager)
+    manager.register(module, info.name)
+    manager.check_pending()
+    components = tuple(item for kind in KINDS for item in _collect(kind, manager))
+    _check_repeats(components)
+    events = tuple(hook for hook in EVENT_HOOKS if getattr(manager.hook, hook).get_hookimpls())
+    return replace(info, components=components, events=events)
+
+
+def hook_name(kind: str) -> str:
+    """Return the hook of a kind of component, such as ``icf_losses``."""
+    return f"icf_{kind}es" if kind.endswith("s") else f"icf_{kind}s"
+
+
+def _collect(kind: str, manager: pluggy.PluginManager) -> Iterator[Component]:
+    hook = getattr(manager.hook, hook_name(kind))
+    results = hook()
+    if len(results) != len(hook.get_hookimpls()):
+        raise _RuleError(f"{hook_name(kind)} returned None; it must yield descriptors")
+    for result in results:
+        for item in result:
+            yield _checked(item, kind)
+
+
+def _checked(item: Any, kind: str) -> Component:
+    expected = KINDS[kind]
+    if not isinstance(item, expected):
+        found = f"{type(item).__module__}.{type(item).__qualname__}"
+        raise _RuleError(f"{hook_name(kind)} yields {found}, not icf.{expected.__name__}")
+    _check_name(item.name, kind)
+    for factory in (item.factory, getattr(item, "inspect", None)):
+        if factory is not None and not (isinstance(factory, str) and FACTORY.fullmatch(factory)):
+            raise _RuleError(f"{kind} '{item.name}': {factory!r} is not 'package.module:function'")
+    if not (inspect.isclass(item.params) and issubclass(item.params, Params)):
+        raise _RuleError(f"{kind} '{item.name}': params is no subclass of icf.Params")
+    if "<locals>" in item.params.__qualname__:
+        raise _RuleError(f"{kind} '{item.name}': {item.params.__name__} is defined inside a function")
+    return item
+
+
+def _check_name(name: Any, noun: str) -> None:
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        raise _RuleError(
+            f"{noun} name {name!r} is not made of lower-case letters, digits and single hyphens",
+        )
+
+
+def _check_version(module: ModuleType) -> None:
+    required = getattr(module, "icf_requires", None)
+    if required is not None and not SpecifierSet(required).contains(icf.__version__, prereleases=True):
+        raise _RuleError(f"it requires icf{required}; this is icf {icf.__version__}", Status.incompatible)
+
+
+def _check_marks(module: ModuleType, manager: pluggy.PluginManager) -> None:
+    """A function that is named as a hook but not marked would be left out without a word."""
+    for name in vars(manager.hook):
+        function: Callable[..., Any] | None = getattr(module, name, None)
+        if inspect.isfunction(function) and manager.parse_hookimpl_opts(module, name) is None:
+            raise _RuleError(f"{name} is not marked with @icf.hookimpl")
+
+
+def _check_repeats(components: Collection[Component]) -> None:
+    counts = Counter((item.kind, item.name) for item in components)
+    for (kind, name), count in counts.items():
+        if count > 1:
+            raise _RuleError(f"it offers {count} components of kind {kind} named '{name}'", Status.conflict)

@@ -1,0 +1,128 @@
+"""TOML to a checked recipe, and back to TOML."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from icf.errors import Problem
+from icf.overrides import RawRecipe, read_recipe
+from icf.sections import ComponentSection, Metrics, Recipe
+from icf.validation import find_problems
+
+__all__ = [
+    "COMPONENT_SECTIONS",
+    "ComponentSection",
+    "ComponentTable",
+    "RawRecipe",
+    "Recipe",
+    "component_tables",
+    "named_refs",
+    "parse_recipe",
+    "plain",
+    "read_recipe",
+    "to_toml",
+]
+
+COMPONENT_SECTIONS = {
+    "dataset": "dataset",
+    "model": "model",
+    "loss": "loss",
+    "optimizer": "optimizer",
+    "scheduler": "scheduler",
+    "sampler": "sampler",
+    "ensemble": "ensembler",
+}
+"""Sections that name one component, and the kind of it."""
+
+
+@dataclass(frozen=True)
+class ComponentTable:
+    """A place in a raw recipe that names a component: its path, kind, name and parameters."""
+
+    path: tuple[str | int, ...]
+    kind: str
+    ref: str
+    params: dict[str, Any]
+
+
+def parse_recipe(raw: RawRecipe) -> tuple[Recipe | None, list[Problem]]:
+    """Check everything that can be checked without plugins; return the recipe, or every problem at once."""
+    data = plain(raw)
+    try:
+        return Recipe.model_validate(data), []
+    except ValidationError as error:
+        return None, find_problems(error, data, Recipe)
+
+
+def plain(raw: RawRecipe) -> RawRecipe:
+    """Return the recipe as JSON has it: TOML's dates and times become text."""
+    copied: RawRecipe = json.loads(json.dumps(raw, default=_date_as_text))
+    return copied
+
+
+def _date_as_text(value: Any) -> str:
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is no TOML value")
+
+
+def component_tables(raw: RawRecipe) -> Iterator[ComponentTable]:
+    """Yield each component that a raw recipe names, or leaves at its default; skip what is malformed."""
+    for section, kind in COMPONENT_SECTIONS.items():
+        yield from _table((section,), kind, raw.get(section), Recipe)
+    metrics, transforms = raw.get("metrics", {}), raw.get("transforms", {})
+    if isinstance(metrics, dict):
+        yield from _table(("metrics", "select"), "metric", metrics.get("select"), Metrics)
+        reported = metrics.get("report", [item.use for item in Metrics().report])
+        yield from _tables(("metrics", "report"), "metric", reported)
+    if isinstance(transforms, dict):
+        for key in ("shared", "train"):
+            yield from _tables(("transforms", key), "transform", transforms.get(key, []))
+
+
+def _table(
+    path: tuple[str | int, ...], kind: str, value: Any, owner: type[Recipe | Metrics]
+) -> Iterator[ComponentTable]:
+    field = owner.model_fields[str(path[-1])]
+    default = {} if field.is_required() else {"use": field.default.use}
+    own_keys = set(field.annotation.model_fields) if field.annotation else set()
+    table = {"use": value} if isinstance(value, str) else {} if value is None else value
+    if isinstance(table, dict) and isinstance(ref := (default | table).get("use"), str):
+        yield ComponentTable(
+            path, kind, ref, {key: item for key, item in table.items() if key not in own_keys}
+        )
+
+
+def _tables(path: tuple[str | int, ...], kind: str, values: Any) -> Iterator[ComponentTable]:
+    for index, value in enumerate(values if isinstance(values, list) else ()):
+        table = {"use": value} if isinstance(value, str) else value
+        if isinstance(table, dict) and isinstance(ref := table.get("use"), str):
+            params = {key: item for key, item in table.items() if key != "use"}
+            yield ComponentTable((*path, index), kind, ref, params)
+
+
+def named_refs(raw: RawRecipe) -> list[str]:
+    """Return every component and observer that a raw recipe names or leaves at its default."""
+    observers = raw.get("observers", [])
+    listed = [item for item in observers if isinstance(item, str)] if isinstance(observers, list) else []
+    return [table.ref for table in component_tables(raw)] + listed
+
+
+def to_toml(recipe: RawRecipe) -> str:
+    """Write a recipe as TOML; what is None, which TOML can't say, is left out."""
+    return tomli_w.dumps(_without_none(recipe))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value if item is not None]
+    return value

@@ -1,0 +1,211 @@
+"""The sections of a recipe: which keys there are, what they may hold, and what they are if left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+
+Count = Annotated[int, Strict(), Field(ge=1)]
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
+Side = Annotated[int, Strict(), Field(ge=1, le=4096)]
+
+
+class Section(BaseModel):
+    """A table of the recipe; unknown keys are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ComponentSection(BaseModel):
+    """A component and its parameters: every key but ``use`` (and a section's own keys) is a parameter."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+    use: str = Field(description="Name of the component, 'plugin/component'")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters that the recipe gives, not yet checked by the component."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_bare_name(cls, value: Any) -> Any:
+        return {"use": value} if isinstance(value, str) else value
+
+
+class Problem(Section):
+    """What is asked, in words."""
+
+    question: str = Field(default="", description="What is to be found out")
+    input: str = Field(default="", description="What an image shows")
+    output: str = Field(default="", description="What is predicted for it")
+    use: str = Field(default="", description="Where the result is used")
+
+
+class DatasetSection(ComponentSection):
+    """The data set."""
+
+    on_bad_image: Literal["error", "skip"] = Field(
+        default="error",
+        description="Image files that can't be read: stop, or leave them out",
+    )
+
+
+class Split(Section):
+    """How training rows are divided into folds."""
+
+    method: Literal[
+        "auto", "stratified-group-kfold", "stratified-kfold", "group-kfold", "group-holdout", "predefined"
+    ] = Field(default="auto", description="How folds are made; 'auto' keeps groups together and stratifies")
+    folds: Annotated[int, Strict(), Field(ge=2, le=100)] = Field(default=5, description="Number of folds")
+    holdout: Annotated[Number, Field(gt=0, lt=1)] = Field(
+        default=0.2, description="Fraction of rows held out for validation by 'group-holdout'"
+    )
+    duplicates: Literal["together", "error", "allow"] = Field(
+        default="together", description="Identical images: put into one group, stop, or do nothing"
+    )
+
+
+def _square(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class Transforms(Section):
+    """What happens to images before the network sees them."""
+
+    image_size: Annotated[tuple[Side, Side] | None, BeforeValidator(_square)] = Field(
+        default=None,
+        description="Height and width in pixels, or one number for both; left out: the model's or the data's",
+    )
+    resize: Literal["stretch", "pad", "crop"] = Field(
+        default="stretch", description="How an image of another shape is fitted"
+    )
+    channels: Annotated[Literal[1, 3], Strict()] = Field(default=3, description="Colour channels: 1 or 3")
+    mean: Annotated[tuple[Number, ...], Field(min_length=1, max_length=3)] | None = Field(
+        default=None, description="Mean per channel, on the 0-1 scale"
+    )
+    std: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)] | None = Field(
+        default=None, description="Standard deviation per channel, on the 0-1 scale"
+    )
+    shared: tuple[ComponentSection, ...] = Field(
+        default=(), description="Deterministic transforms of every image, before it is resized"
+    )
+    train: tuple[ComponentSection, ...] = Field(default=(), description="Transforms of training images only")
+
+
+class ModelSection(ComponentSection):
+    """The network."""
+
+    freeze: Literal["none", "backbone"] = Field(
+        default="none", description="'backbone': only the classifier head is trained"
+    )
+
+
+class Train(Section):
+    """How long and in which steps a fold is trained."""
+
+    epochs: Count = Field(default=10, description="Passes over the training rows")
+    batch_size: Count = Field(default=64, description="Images per optimizer step")
+    accumulate: Count = Field(default=1, description="Parts that the batch of one optimizer step is cut into")
+    clip_norm: Positive | None = Field(
+        default=None, description="Largest norm of the gradient; left out: not clipped"
+    )
+    early_stopping: Count | None = Field(
+        default=None, description="Stop after this many epochs without improvement; left out: never"
+    )
+    seed: Annotated[int, Strict(), Field(ge=0, lt=2**32)] = Field(
+        default=0, description="Seed of everything that is random"
+    )
+
+
+def _fill_use(ref: str) -> Callable[[Any], Any]:
+    """Let a section with a default component give parameters without naming the component."""
+
+    def fill(value: Any) -> Any:
+        return {"use": ref} | value if isinstance(value, dict) else value
+
+    return fill
+
+
+def _component(ref: str, description: str) -> Any:
+    return Field(default=ComponentSection(use=ref), description=f"{description}; {ref} if left out")
+
+
+class Metrics(Section):
+    """What is measured on validation rows."""
+
+    select: Annotated[ComponentSection, BeforeValidator(_fill_use("metric/macro-f1"))] = _component(
+        "metric/macro-f1", "The metric that chooses the best epoch"
+    )
+    report: tuple[ComponentSection, ...] = Field(
+        default=(ComponentSection(use="metric/accuracy"), ComponentSection(use="metric/log-loss")),
+        description="Further metrics, which are only reported",
+    )
+
+
+class Inference(Section):
+    """How predictions are made."""
+
+    batch_size: Count = Field(default=256, description="Images per forward pass")
+    tta: tuple[Literal["horizontal-flip", "vertical-flip"], ...] = Field(
+        default=(), description="Views whose predictions are averaged with those of the plain image"
+    )
+
+
+class Compute(Section):
+    """Where and how fast folds run."""
+
+    executor: Literal["auto", "inline", "ray-task", "ray-train"] = Field(
+        default="auto", description="What runs the folds"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="What computes")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="Number format of the forward and backward pass"
+    )
+    threads: Count | None = Field(
+        default=None, description="CPU threads per fold; they can change the last digits of a result"
+    )
+    workers_per_fold: Count = Field(default=1, description="Processes that train one fold together")
+    gpus_per_worker: Annotated[Number, Field(ge=0)] | None = Field(
+        default=None, description="GPUs, or a fraction of one, for each of these processes"
+    )
+    max_concurrent_folds: Count | None = Field(
+        default=None, description="Folds that may run at the same time; left out: as many as fit"
+    )
+    max_failures: Annotated[int, Strict(), Field(ge=0)] = Field(
+        default=2, description="Times that a fold is restarted after its process died"
+    )
+
+
+class Recipe(Section):
+    """A whole recipe, with everything that was left out filled in."""
+
+    problem: Problem = Field(default=Problem(), description="What is asked, in words")
+    dataset: DatasetSection = Field(description='a [dataset] table with use = "plugin/component" is needed')
+    split: Split = Field(default=Split(), description="How training rows are divided into folds")
+    transforms: Transforms = Field(default=Transforms(), description="What happens to images")
+    model: ModelSection = Field(description='a [model] table with use = "plugin/component" is needed')
+    loss: Annotated[ComponentSection, BeforeValidator(_fill_use("loss/cross-entropy"))] = _component(
+        "loss/cross-entropy", "What training minimises"
+    )
+    optimizer: Annotated[ComponentSection, BeforeValidator(_fill_use("optimizer/adamw"))] = _component(
+        "optimizer/adamw", "How weights are changed"
+    )
+    scheduler: Annotated[ComponentSection, BeforeValidator(_fill_use("scheduler/cosine"))] = _component(
+        "scheduler/cosine", "How the learning rate changes"
+    )
+    sampler: Annotated[ComponentSection, BeforeValidator(_fill_use("sampler/shuffled"))] = _component(
+        "sampler/shuffled", "Order and frequency of training rows"
+    )
+    train: Train = Field(default=Train(), description="How long and in which steps a fold is trained")
+    metrics: Metrics = Field(default=Metrics(), description="What is measured on validation rows")
+    inference: Inference = Field(default=Inference(), description="How predictions are made")
+    ensemble: Annotated[ComponentSection, BeforeValidator(_fill_use("ensemble/soft-vote"))] = _component(
+        "ensemble/soft-vote", "How the folds' predictions are joined"
+    )
+    compute: Compute = Field(default=Compute(), description="Where and how fast folds run")
+    observers: tuple[str, ...] = Field(default=(), description="Plugins that are told what happens, in order")
