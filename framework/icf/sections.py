@@ -84,7 +84,7 @@ class Transforms(Section):
     resize: Literal["stretch", "pad", "crop"] = Field(
         default="stretch", description="How an image of another shape is fitted"
     )
-    channels: Annotated[Literal[1, 3], Strict()] = Field(default=3, description="Colour channels: 1 or 3")
+    channels: Literal[1, 3] = Field(default=3, description="Colour channels: 1 or 3")
     mean: Annotated[tuple[Number, ...], Field(min_length=1, max_length=3)] | None = Field(
         default=None, description="Mean per channel, on the 0-1 scale"
     )
