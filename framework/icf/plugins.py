@@ -43,6 +43,14 @@ class Status(StrEnum):
     incompatible = "incompatible"
 
 
+_STATE = {
+    Status.failed: "does not load",
+    Status.blocked: "is blocked",
+    Status.conflict: "is in conflict",
+    Status.incompatible: "does not fit this version of icf",
+}
+
+
 @dataclass(frozen=True)
 class PluginInfo:
     """An installed plugin: where it comes from, whether it works and what it offers.
@@ -63,6 +71,13 @@ class PluginInfo:
     def source(self) -> str:
         """The distribution and its version, such as ``icf 0.1.0``."""
         return f"{self.distribution} {self.version}"
+
+    @property
+    def problem(self) -> str:
+        """One line that says why the plugin can't be used; empty if it can."""
+        if self.status is Status.ok:
+            return ""
+        return f"plugin '{self.name}' ({self.source}) {_STATE[self.status]}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -114,9 +129,7 @@ class Catalogue:
         for plugin in self.plugins:
             if plugin.name == name:
                 if plugin.status is not Status.ok:
-                    raise PluginError(
-                        f"plugin '{name}' ({plugin.source}) is {plugin.status}: {plugin.reason}"
-                    )
+                    raise PluginError(plugin.problem)
                 return plugin
         if name in self.installed:
             raise PluginError(f"plugin '{name}' is installed, but was not asked for")
@@ -180,7 +193,7 @@ def load_plugins(*, only: Collection[str] | None = None, blocked: Collection[str
 def _block_reasons(blocked: Collection[str]) -> dict[str, str]:
     listed = (name.strip() for name in os.environ.get(BLOCK_VARIABLE, "").split(","))
     reasons = {name: f"listed in {BLOCK_VARIABLE}" for name in listed if name}
-    return reasons | dict.fromkeys(blocked, "blocked on request")
+    return reasons | dict.fromkeys(blocked, "as requested")
 
 
 def _load(points: list[metadata.EntryPoint], block_reason: str | None) -> PluginInfo:
@@ -273,7 +286,7 @@ def _check_name(name: Any, noun: str) -> None:
 def _check_version(module: ModuleType) -> None:
     required = getattr(module, "icf_requires", None)
     if required is not None and not SpecifierSet(required).contains(icf.__version__, prereleases=True):
-        raise _RuleError(f"it requires icf{required}; this is icf {icf.__version__}", Status.incompatible)
+        raise _RuleError(f"requires icf{required}, this is {icf.__version__}", Status.incompatible)
 
 
 def _check_marks(module: ModuleType, manager: pluggy.PluginManager) -> None:
@@ -288,4 +301,4 @@ def _check_repeats(components: Collection[Component]) -> None:
     counts = Counter((item.kind, item.name) for item in components)
     for (kind, name), count in counts.items():
         if count > 1:
-            raise _RuleError(f"it offers {count} components of kind {kind} named '{name}'", Status.conflict)
+            raise _RuleError(f"offers {count} components of kind {kind} named '{name}'", Status.conflict)

@@ -71,7 +71,17 @@ class Split(Section):
 
 
 def _square(value: Any) -> Any:
-    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value)
+    if not isinstance(value, list | tuple | None) or (value is not None and len(value) != 2):
+        raise ValueError("must be one whole number, or [height, width]")
+    return value
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("allowed: 1, 3")
+    return value
 
 
 class Transforms(Section):
@@ -84,7 +94,9 @@ class Transforms(Section):
     resize: Literal["stretch", "pad", "crop"] = Field(
         default="stretch", description="How an image of another shape is fitted"
     )
-    channels: Literal[1, 3] = Field(default=3, description="Colour channels: 1 or 3")
+    channels: Annotated[Literal[1, 3], BeforeValidator(_no_truth_value)] = Field(
+        default=3, description="Colour channels: 1 or 3"
+    )
     mean: Annotated[tuple[Number, ...], Field(min_length=1, max_length=3)] | None = Field(
         default=None, description="Mean per channel, on the 0-1 scale"
     )

@@ -47,11 +47,18 @@ def find_problems(
     """
     found: dict[str, list[str]] = {}
     for item in error.errors(include_url=False):
+        if _is_echo(item):
+            continue
         where = toml_path(*prefix, *_existing_path(item["loc"], data)) or "recipe"
         message = _explain(item, model)
         if message not in found.setdefault(where, []):
             found[where].append(message)
     return [Problem(where, ", or ".join(messages)) for where, messages in found.items()]
+
+
+def _is_echo(item: Any) -> bool:
+    """Tell whether an array is called too short only because some of its entries were refused."""
+    return bool(item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"])
 
 
 def _existing_path(location: Iterable[str | int], data: Any) -> list[str | int]:
@@ -98,6 +105,17 @@ _EXPLAIN: dict[str, Callable[[Any], str]] = {
     "literal_error": _literal_message,
     "dict_type": lambda _: "must be a table",
     "model_type": lambda _: "must be a table",
+    "model_attributes_type": lambda _: "must be a component's name or a table",
+    "int_type": lambda _: "must be a whole number",
+    "int_parsing": lambda _: "must be a whole number",
+    "int_from_float": lambda _: "must be a whole number",
+    "float_type": lambda _: "must be a number",
+    "float_parsing": lambda _: "must be a number",
+    "string_type": lambda _: "must be a string",
+    "bool_type": lambda _: "must be true or false",
+    "bool_parsing": lambda _: "must be true or false",
+    "too_short": lambda item: f"must have at least {item['ctx']['min_length']} entries",
+    "too_long": lambda item: f"must have at most {item['ctx']['max_length']} entries",
     "list_type": lambda _: "must be an array",
     "tuple_type": lambda _: "must be an array",
 }
