@@ -34,19 +34,14 @@ app.command("list-plugins")(plugin_commands.list_plugins)
 app.command("describe")(plugin_commands.describe)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"icf {icf.__version__}")
-        raise typer.Exit
-
-
 @app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
+    if version:
+        typer.echo(f"icf {icf.__version__}")
+        raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
