@@ -79,6 +79,6 @@ def _check(probabilities: icf.FloatArray, targets: icf.IntArray, num_classes: in
     if not np.isfinite(probabilities.sum()):
         bad = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
         raise icf.DataError(
-            f"probabilities of {len(bad)} of {len(targets)} rows (first: row {bad[0]}) are no finite numbers; "
+            f"probabilities of {len(bad)} of {len(targets)} rows (first: {bad[0]}) are no finite numbers; "
             "training has probably diverged: lower the learning rate"
         )

@@ -30,7 +30,7 @@ def warmup(params: WarmupParams, ctx: icf.SchedulerContext) -> Warmup:
     steps = round(params.warmup_epochs * ctx.steps_per_epoch)
     if steps and steps >= ctx.epochs * ctx.steps_per_epoch:
         raise icf.PluginError(
-            f"warmup_epochs: {params.warmup_epochs:g} epochs of warm-up do not fit into {ctx.epochs} of training; "
+            f"warmup_epochs: {params.warmup_epochs:g} epochs do not fit into a training of {ctx.epochs}; "
             "make the warm-up shorter or the training longer"
         )
     return Warmup(steps, params.warmup_start)

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from random import Random
+from typing import TypeAlias
+
+import numpy as np
+import pytest
+import torch
+import torchmetrics.functional.classification as tm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+import icf
+from icf_metric import metrics, plugin
+
+Builder: TypeAlias = Callable[[icf.Params, icf.MetricContext], icf.MetricFunction]
+Rows: TypeAlias = tuple[icf.FloatArray, icf.IntArray]
+
+BUILDERS: list[Builder] = [metrics.accuracy, metrics.macro_f1, metrics.log_loss]
+
+
+def score(build: Builder, probabilities: icf.FloatArray, targets: icf.IntArray) -> float:
+    value = build(icf.Params(), icf.MetricContext(num_classes=probabilities.shape[1]))(probabilities, targets)
+    assert type(value) is float
+    return value
+
+
+@st.composite
+def rows(draw: st.DrawFn, max_rows: int = 60) -> Rows:
+    classes, count = draw(st.integers(2, 18)), draw(st.integers(1, max_rows))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    # Concentrations far from 1 give classes that are never predicted, and sure predictions.
+    probabilities = rng.dirichlet(np.full(classes, draw(st.sampled_from([0.1, 1.0, 50.0]))), count)
+    targets = rng.integers(0, draw(st.integers(1, classes)), count)
+    return probabilities, targets
+
+
+@given(rows())
+@settings(deadline=None)
+def test_accuracy_is_scikit_learns(case: Rows) -> None:
+    probabilities, targets = case
+    expected = sk.accuracy_score(targets, probabilities.argmax(axis=1))
+    assert score(metrics.accuracy, *case) == pytest.approx(expected)
+
+
+@given(rows())
+@settings(deadline=None)
+def test_macro_f1_is_scikit_learns_over_all_classes(case: Rows) -> None:
+    probabilities, targets = case
+    expected = sk.f1_score(
+        targets,
+        probabilities.argmax(axis=1),
+        labels=np.arange(probabilities.shape[1]),
+        average="macro",
+        zero_division=0,
+    )
+    assert score(metrics.macro_f1, *case) == pytest.approx(expected)
+
+
+@given(rows())
+@settings(deadline=None)
+def test_log_loss_is_scikit_learns(case: Rows) -> None:
+    probabilities, targets = case
+    clipped = np.maximum(probabilities, 1e-15)
+    clipped /= clipped.sum(axis=1, keepdims=True)
+    expected = sk.log_loss(targets, clipped, labels=np.arange(probabilities.shape[1]))
+    assert score(metrics.log_loss, *case) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_all_agree_with_torchmetrics() -> None:
+    rng = np.random.default_rng(0)
+    targets = np.arange(360) % 18
+    probabilities = rng.dirichlet(np.ones(18), 360) + 0.3 * np.eye(18)[targets]
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    outputs, labels = torch.from_numpy(probabilities), torch.from_numpy(targets)
+    accuracy = tm.multiclass_accuracy(outputs, labels, 18, average="micro")
+    macro_f1 = tm.multiclass_f1_score(outputs, labels, 18, average="macro")
+    assert score(metrics.accuracy, probabilities, targets) == pytest.approx(accuracy.item())
+    assert score(metrics.macro_f1, probabilities, targets) == pytest.approx(macro_f1.item())
+    log_loss = torch.nn.functional.nll_loss(outputs.log(), labels)
+    assert score(metrics.log_loss, probabilities, targets) == pytest.approx(log_loss.item())
+
+
+def test_an_absent_class_counts_zero_and_is_divided_by() -> None:
+    perfect = np.eye(4)[[0, 1, 0, 1]]
+    assert score(metrics.macro_f1, perfect, np.array([0, 1, 0, 1])) == 0.5
+    assert score(metrics.accuracy, perfect, np.array([0, 1, 0, 1])) == 1.0
+
+
+def test_a_sure_mistake_costs_no_infinity_and_a_sure_hit_nothing() -> None:
+    sure = np.array([[1.0, 0.0]])
+    assert score(metrics.log_loss, sure, np.array([1])) == pytest.approx(-np.log(1e-15))
+    assert 0 <= score(metrics.log_loss, sure, np.array([0])) < 1e-12
+
+
+def test_log_loss_takes_rows_that_do_not_sum_to_one() -> None:
+    assert score(metrics.log_loss, np.array([[2.0, 6.0]]), np.array([1])) == pytest.approx(-np.log(0.75))
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+@given(rows(max_rows=20), st.randoms())
+@settings(deadline=None, max_examples=25)
+def test_scores_stay_in_bounds_and_do_not_depend_on_the_order(
+    build: Builder, case: Rows, random: Random
+) -> None:
+    probabilities, targets = case
+    descriptor = next(m for m in plugin.icf_metrics() if m.factory.endswith(f":{build.__name__}"))
+    value = score(build, probabilities, targets)
+    assert descriptor.bounds[0] <= value <= descriptor.bounds[1]
+    order = np.random.default_rng(random.getrandbits(32)).permutation(len(targets))
+    assert score(build, probabilities[order], targets[order]) == pytest.approx(value)
+
+
+def test_only_log_loss_is_better_lower() -> None:
+    assert {m.name: m.maximize for m in plugin.icf_metrics()} == {
+        "accuracy": True,
+        "macro-f1": True,
+        "log-loss": False,
+    }
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_bad_input_is_named(build: Builder) -> None:
+    good = np.full((3, 2), 0.5)
+    targets = np.array([0, 1, 1])
+    with pytest.raises(icf.DataError, match="at least one row"):
+        score(build, good[:0], targets[:0])
+    with pytest.raises(icf.DataError, match=r"\(2, 2\); \(3, 2\) is needed"):
+        score(build, good[:2], targets)
+    for wrong in (2, -1):
+        with pytest.raises(icf.DataError, match=f"row 1: target {wrong} is no class; allowed are 0 to 1"):
+            score(build, good, np.array([0, wrong, 1]))
+    for value in (np.nan, np.inf):
+        broken = good.copy()
+        broken[2, 0] = value
+        with pytest.raises(icf.DataError, match=r"1 of 3 rows \(first: 2\) are no finite numbers"):
+            score(build, broken, targets)
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_input_is_not_changed_and_nothing_is_warned_of(build: Builder) -> None:
+    probabilities = np.eye(3)[[0, 1, 1, 2]]
+    probabilities.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        score(build, probabilities, np.array([0, 0, 1, 1]))
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_a_bootstrap_is_affordable(build: Builder) -> None:
+    rng = np.random.default_rng(0)
+    probabilities, targets = rng.dirichlet(np.ones(18), 20_000), rng.integers(0, 18, 20_000)
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        score(build, probabilities, targets)
+        times.append(time.perf_counter() - start)
+    # About 0.001 s; the bound leaves room for a slow, busy machine and still refuses a loop over rows.
+    assert min(times) < 0.01
