@@ -7,6 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
+SHOWN = 20
+"""How many problems of one kind are shown before the rest is only counted."""
+
+
 class IcfError(Exception):
     """Something the user can mend; its text says what, where, what is allowed and what to do."""
 
@@ -44,7 +48,10 @@ class ProblemsError(IcfError):
 
     def __str__(self) -> str:
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        return "\n".join([f"{self.title}: {count}", *(f"  {problem}" for problem in self.problems)])
+        lines = [f"  {problem}" for problem in self.problems[:SHOWN]]
+        if len(self.problems) > SHOWN:
+            lines.append(f"  ... and {len(self.problems) - SHOWN} more")
+        return "\n".join([f"{self.title}: {count}", *lines])
 
 
 class RecipeError(ProblemsError):

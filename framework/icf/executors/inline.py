@@ -1,0 +1,36 @@
+"""Executor "inline": one fold after another in this process; the one to debug in."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Mapping, Sequence
+
+from icf.errors import IcfError
+from icf.pipeline.fit import fit_fold
+from icf.pipeline.jobs import FoldJob
+
+
+class InlineExecutor:
+    """Calls the training function; Ctrl-C and debuggers work as everywhere."""
+
+    def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, str]:
+        """Run all jobs in order; a fold that fails does not stop the next."""
+        failed: dict[int, str] = {}
+        for job in jobs:
+            try:
+                fit_fold(job)
+            # Whatever a plugin raises costs its own fold only.
+            except Exception as error:  # noqa: BLE001
+                failed[job.fold] = describe_failure(error)
+        return failed
+
+
+def describe_failure(error: BaseException) -> str:
+    """Return one line for people; with ICF_DEBUG=1 the traceback is printed as well."""
+    if os.environ.get("ICF_DEBUG"):
+        traceback.print_exception(error)
+    if isinstance(error, IcfError):
+        return str(error)
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}"

@@ -1,0 +1,106 @@
+"""Chooses the executor, and how many folds run side by side with how many threads."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from icf.errors import IcfError
+from icf.pipeline.cache import count_cores
+from icf.pipeline.jobs import Executor, Placement
+from icf.pipeline.network import choose_device
+from icf.plan import Plan
+
+SHORT_WORK = 300_000_000
+"""Pixels times epochs of all folds; below it, training ends about when Ray and its workers have started."""
+
+
+def choose_executor(plan: Plan, folds: int, work: int) -> tuple[Placement, Executor]:
+    """Return where to run ``folds`` folds of ``work`` pixels times epochs in all.
+
+    Threads per fold do not depend on the executor, so that every executor gives the same numbers.
+
+    Raises:
+        IcfError: the recipe asks for what this machine does not have.
+    """
+    compute = plan.recipe.compute
+    device = choose_device(compute.device).type
+    gpus = compute.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if device == "cuda" else 0.0
+    check_request(plan, device, gpus)
+    places = count_places(device, gpus, compute.workers_per_fold, folds)
+    concurrent = min(places, compute.max_concurrent_folds or places)
+    threads = compute.threads or max(1, count_cores() // (places * compute.workers_per_fold))
+    name, reason = choose_name(compute.executor, places, compute.workers_per_fold, gpus, work)
+    placement = Placement(
+        executor=name,
+        reason=reason,
+        concurrent=1 if name == "inline" else concurrent,
+        threads=threads,
+        device=device,
+        workers=compute.workers_per_fold,
+        gpus=gpus,
+    )
+    return placement, make_executor(placement, compute.max_failures)
+
+
+def check_request(plan: Plan, device: str, gpus: float) -> None:
+    """Raise IcfError for combinations that can't work."""
+    compute = plan.recipe.compute
+    if compute.workers_per_fold > 1 and compute.executor in ("inline", "ray-task"):
+        raise IcfError(
+            f'compute.executor = "{compute.executor}" trains a fold with one worker;'
+            f' compute.workers_per_fold = {compute.workers_per_fold} needs "ray-train" (or "auto")'
+        )
+    if compute.workers_per_fold > 1 and 0 < gpus < 1:
+        raise IcfError(
+            f"compute.gpus_per_worker = {gpus} with compute.workers_per_fold = {compute.workers_per_fold}:"
+            " two workers of one fold can't share a GPU; use a whole one each"
+        )
+    if gpus and device != "cuda":
+        raise IcfError(f"compute.gpus_per_worker = {gpus}, but the device is {device}; set it to 0 or remove it")
+
+
+def count_places(device: str, gpus: float, workers: int, folds: int) -> int:
+    """Return how many folds this machine can train side by side."""
+    if device == "cuda" and gpus:
+        room = int(torch.cuda.device_count() / gpus) // workers
+        if room == 0:
+            raise IcfError(f"one fold needs {gpus * workers} GPUs, and there are {torch.cuda.device_count()}")
+    else:
+        room = max(1, count_cores() // workers)
+    return min(room, folds)
+
+
+def choose_name(wanted: str, places: int, workers: int, gpus: float, work: int) -> tuple[str, str]:
+    """Return the executor's name and the reason for it."""
+    if wanted != "auto":
+        return wanted, "the recipe says so"
+    if os.environ.get("RAY_ADDRESS"):
+        return "ray-train", "a Ray cluster is there (RAY_ADDRESS)"
+    if workers > 1:
+        return "ray-train", f"{workers} workers train each fold"
+    if gpus and places > 1:
+        return "ray-train", f"{places} folds fit on the GPUs side by side"
+    if places == 1:
+        return "inline", "only one fold fits at a time"
+    if work < SHORT_WORK:
+        return "inline", "the work is shorter than the start of Ray"
+    return "ray-task", f"{places} folds fit side by side on this machine"
+
+
+def make_executor(placement: Placement, max_failures: int) -> Executor:
+    """Return the executor of a placement; Ray is imported only here, and only if it is used."""
+    if placement.executor == "inline":
+        from icf.executors.inline import InlineExecutor
+
+        return InlineExecutor()
+    if placement.executor == "ray-task":
+        from icf.executors.ray_task import RayTaskExecutor
+
+        return RayTaskExecutor(placement, max_failures)
+    from icf.executors.ray_train import RayTrainExecutor
+
+    return RayTrainExecutor(placement, max_failures)

@@ -1,0 +1,60 @@
+"""A Ray session for one run: embedded and on loopback, or the cluster that RAY_ADDRESS names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+QUIET = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+EMBEDDED = {
+    # The only switch that binds everything to loopback.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # It would count the whole machine's memory, other programs included.
+    "RAY_memory_monitor_refresh_ms": "0",
+}
+
+
+@contextlib.contextmanager
+def ray_session(*, num_cpus: int, num_gpus: int = 0) -> Iterator[Any]:
+    """Yield the ray module, connected; an embedded session ends with the block.
+
+    ``num_cpus`` and ``num_gpus`` are the embedded session's; a cluster has its own.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    address = os.environ.get("RAY_ADDRESS")
+    if address is None:
+        for name, value in EMBEDDED.items():
+            os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address:
+        ray.init(address=address, **common)
+    else:
+        # "local": never a cluster of somebody else that happens to run on this machine.
+        ray.init(address="local", include_dashboard=False, num_cpus=num_cpus, num_gpus=num_gpus, **common)
+    _protect_token()
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _protect_token() -> None:
+    """Ray writes its authentication token readable for everyone."""
+    with contextlib.suppress(OSError):
+        (Path.home() / ".ray" / "auth_token").chmod(0o600)

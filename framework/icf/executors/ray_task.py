@@ -1,0 +1,58 @@
+"""Executor "ray-task": one plain Ray task per fold, for many short single-worker folds on one machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from icf.executors.inline import describe_failure
+from icf.executors.ray_session import ray_session
+from icf.pipeline.jobs import FoldJob, Placement
+
+
+class RayTaskExecutor:
+    """Ray's own queue holds the folds that find no place."""
+
+    def __init__(self, placement: Placement, max_failures: int) -> None:
+        self._placement = placement
+        self._max_failures = max_failures
+
+    def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, str]:
+        """Submit all jobs at once, in order."""
+        placement = self._placement
+        gpus = math.ceil(placement.concurrent * placement.gpus)
+        with ray_session(num_cpus=placement.concurrent * placement.threads, num_gpus=gpus) as ray:
+            # A worker that is killed starts again, and continues after its last checkpoint.
+            task = ray.remote(
+                num_cpus=placement.threads,
+                num_gpus=placement.gpus,
+                max_retries=self._max_failures,
+                runtime_env={"env_vars": {"OMP_NUM_THREADS": str(placement.threads)}},
+            )(run_job)
+            pending = {task.remote(job): job.fold for job in jobs}
+            return self._collect(ray, pending)
+
+    @staticmethod
+    def _collect(ray: Any, pending: dict[Any, int]) -> dict[int, str]:
+        failed: dict[int, str] = {}
+        while pending:
+            # A time-out keeps Ctrl-C prompt.
+            ready, _ = ray.wait(list(pending), timeout=0.5)
+            for reference in ready:
+                fold = pending.pop(reference)
+                try:
+                    problem = ray.get(reference)
+                # Ray raises what killed the worker, in many types.
+                except Exception as error:  # noqa: BLE001
+                    problem = describe_failure(error)
+                if problem is not None:
+                    failed[fold] = problem
+        return failed
+
+
+def run_job(job: FoldJob) -> str | None:
+    """Train a fold in a Ray worker; return what went wrong as text, since exceptions of plugins may not pickle."""
+    from icf.executors.inline import InlineExecutor
+
+    return InlineExecutor().run([job]).get(job.fold)

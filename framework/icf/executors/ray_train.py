@@ -1,0 +1,148 @@
+"""Executor "ray-train": one TorchTrainer per fold, started from threads behind a capacity gate."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from icf.errors import IcfError
+from icf.executors.inline import describe_failure
+from icf.executors.ray_session import ray_session
+from icf.pipeline.jobs import FoldJob, Placement
+
+RETRIES = 2
+"""An out-of-memory kill makes fit() raise although Ray Train may retry; the fold then starts again from here."""
+
+
+class RayTrainExecutor:
+    """Trains folds on whatever CPUs and GPUs the cluster has; folds without a place wait in order."""
+
+    def __init__(self, placement: Placement, max_failures: int) -> None:
+        self._placement = placement
+        self._max_failures = max_failures
+
+    def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, str]:
+        """Run min(capacity, folds) trainers at a time."""
+        placement = self._placement
+        cpus = placement.concurrent * placement.workers * placement.threads
+        gpus = math.ceil(placement.concurrent * placement.workers * placement.gpus)
+        with ray_session(num_cpus=cpus, num_gpus=gpus) as ray:
+            capacity = count_capacity(ray.nodes(), self._need(), placement.workers)
+            if capacity == 0:
+                raise IcfError(describe_shortage(ray.nodes(), self._need(), placement.workers))
+            return self._run_queue(jobs, min(capacity, len(jobs)))
+
+    def _need(self) -> dict[str, float]:
+        need: dict[str, float] = {"CPU": float(self._placement.threads)}
+        if self._placement.gpus:
+            need["GPU"] = self._placement.gpus
+        return need
+
+    def _run_queue(self, jobs: Sequence[FoldJob], places: int) -> dict[int, str]:
+        waiting: queue.SimpleQueue[FoldJob] = queue.SimpleQueue()
+        for job in jobs:
+            waiting.put(job)
+        failed: dict[int, str] = {}
+
+        def work() -> None:
+            while True:
+                try:
+                    job = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                problem = self._fit(job)
+                if problem is not None:
+                    failed[job.fold] = problem
+
+        threads = [threading.Thread(target=work, daemon=True, name=f"icf-trainer-{n}") for n in range(places)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():  # a time-out keeps Ctrl-C prompt
+                thread.join(timeout=0.5)
+        return failed
+
+    def _fit(self, job: FoldJob) -> str | None:
+        problem: str | None = None
+        for _ in range(RETRIES):
+            try:
+                self._make_trainer(job).fit()
+            # Ray raises what killed the workers, in many types.
+            except Exception as error:  # noqa: BLE001
+                problem = describe_failure(error)
+                continue
+            return _read_failure(job)
+        return _read_failure(job) or problem
+
+    def _make_trainer(self, job: FoldJob) -> Any:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        return TorchTrainer(
+            train_in_worker,
+            train_loop_config={"job": job},
+            scaling_config=ScalingConfig(
+                num_workers=self._placement.workers,
+                use_gpu=bool(self._placement.gpus),
+                resources_per_worker=self._need(),
+            ),
+            run_config=RunConfig(
+                # The key is in the name: Ray would silently resume another run of the same name.
+                name=f"fold-{job.fold}-{job.key}",
+                storage_path=str(job.run_dir / "ray"),
+                failure_config=FailureConfig(max_failures=self._max_failures),
+            ),
+        )
+
+
+def train_in_worker(config: dict[str, Any]) -> None:
+    """Train a fold in one worker of a Ray Train group."""
+    import torch
+
+    from icf.pipeline.fit import fit_fold
+    from icf.pipeline.network import choose_device
+    from icf.pipeline.team import DistributedTeam, Team
+
+    job: FoldJob = config["job"]
+    device = choose_device(job.plan.recipe.compute.device)
+    alone = not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
+    try:
+        fit_fold(job, Team() if alone else DistributedTeam(device))
+    except IcfError as error:
+        # A mistake of the user's fails the same way again: tell it, and do not let Ray retry.
+        _failure_file(job).parent.mkdir(parents=True, exist_ok=True)
+        _failure_file(job).write_text(str(error), encoding="utf-8")
+    else:
+        _failure_file(job).unlink(missing_ok=True)
+
+
+def _failure_file(job: FoldJob) -> Any:
+    return job.run_dir / "ray" / f"fold-{job.fold}-{job.key}.failed"
+
+
+def _read_failure(job: FoldJob) -> str | None:
+    path = _failure_file(job)
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def count_capacity(nodes: Sequence[Mapping[str, Any]], need: Mapping[str, float], workers: int) -> int:
+    """Return how many folds fit at once: workers that fit on each node, summed, divided by workers per fold."""
+    room = 0
+    for node in nodes:
+        if node["Alive"]:
+            resources = node["Resources"]
+            room += int(min(resources.get(name, 0) / amount for name, amount in need.items() if amount))
+    return room // workers
+
+
+def describe_shortage(nodes: Sequence[Mapping[str, Any]], need: Mapping[str, float], workers: int) -> str:
+    """Say what one fold needs and what the cluster has."""
+    have = [", ".join(f"{node['Resources'].get(name, 0):g} {name}" for name in need) for node in nodes if node["Alive"]]
+    wanted = ", ".join(f"{amount:g} {name}" for name, amount in need.items())
+    return (
+        f"no fold fits on the cluster: a fold needs {workers} workers with {wanted} each; the nodes have"
+        f" {'; '.join(have)}. Lower compute.workers_per_fold, compute.threads or compute.gpus_per_worker"
+    )

@@ -1,0 +1,91 @@
+"""Batches: gathered from the pixel cache as uint8, augmented as a batch, normalised last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from icf.components import BatchTransform, IntArray
+from icf.errors import PluginError
+from icf.pipeline.cache import open_pixels
+from icf.pipeline.preprocess import Preprocessing
+
+VIEWS = ("horizontal-flip", "vertical-flip")
+
+
+class Batches:
+    """Network inputs for any rows of one pixel cache."""
+
+    def __init__(
+        self, cache: Path, spec: Preprocessing, device: torch.device, augment: Sequence[BatchTransform] = ()
+    ) -> None:
+        self._pixels = torch.from_numpy(open_pixels(cache))
+        self._spec = spec
+        self._device = device
+        self._augment = augment
+        self._mean = _to_channels(spec.mean, device) * 255
+        self._scale = 1 / (_to_channels(spec.std, device) * 255)
+
+    def read(self, rows: IntArray) -> torch.Tensor:
+        """Return float32 [B, C, H, W] on the device, in channels-last memory, not augmented."""
+        return self._normalise(self._gather(rows))
+
+    def read_augmented(self, rows: IntArray, seed: int) -> torch.Tensor:
+        """Return float32 [B, C, H, W], augmented with randomness from ``seed`` alone."""
+        return self._normalise(self.augment(rows, seed))
+
+    def augment(self, rows: IntArray, seed: int) -> torch.Tensor:
+        """Return augmented uint8 [B, C, H, W].
+
+        Raises:
+            PluginError: a transform returned another size or type than the network takes.
+        """
+        images = self._gather(rows)
+        generator = torch.Generator().manual_seed(seed)
+        for transform in self._augment:
+            images = transform(images, generator)
+        expected = (len(rows), self._spec.channels, *self._spec.image_size)
+        if tuple(images.shape) != expected or images.dtype != torch.uint8:
+            raise PluginError(
+                f"transforms.train gives {images.dtype} {list(images.shape)}, but the network takes uint8"
+                f" {list(expected)}; end the list with a crop or resize to {list(self._spec.image_size)}"
+            )
+        return images
+
+    def _gather(self, rows: IntArray) -> torch.Tensor:
+        # index_select is several times faster than fancy indexing; the permuted view is channels-last.
+        return self._pixels.index_select(0, torch.from_numpy(rows)).permute(0, 3, 1, 2)
+
+    def _normalise(self, images: torch.Tensor) -> torch.Tensor:
+        images = images.to(self._device, non_blocking=True)
+        images = images.to(torch.float32, memory_format=torch.channels_last)
+        return images.sub_(self._mean).mul_(self._scale)
+
+
+def make_view(images: torch.Tensor, view: str | None) -> torch.Tensor:
+    """Return the images as one test-time view sees them; None is the plain one."""
+    if view is None:
+        return images
+    return images.flip(3 if view == "horizontal-flip" else 2)
+
+
+def _to_channels(values: tuple[float, ...] | None, device: torch.device) -> torch.Tensor:
+    if values is None:
+        raise ValueError("preprocessing has no statistics yet")
+    return torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+
+
+def draw_grid(images: torch.Tensor, most: int = 32) -> np.ndarray:
+    """Lay up to ``most`` images, uint8 [B, C, H, W], out in a grid, uint8 [h, w, 3]."""
+    images = images[:most].expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:most]
+    columns = min(8, len(images))
+    lines = -(-len(images) // columns)
+    height, width = images.shape[2], images.shape[3]
+    grid = np.full((lines * (height + 2) + 2, columns * (width + 2) + 2, 3), 255, dtype=np.uint8)
+    for index, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        top, left = 2 + index // columns * (height + 2), 2 + index % columns * (width + 2)
+        grid[top : top + height, left : left + width] = image
+    return grid

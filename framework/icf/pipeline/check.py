@@ -1,0 +1,120 @@
+"""Stage "check": find in seconds what would otherwise be found after hours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from icf.components import EnsemblerContext, LossContext, OptimizerContext, SchedulerContext
+from icf.errors import PluginError, Problem
+from icf.pipeline.batches import Batches
+from icf.pipeline.listener import Listener
+from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
+from icf.pipeline.prepare import Prepared, describe_facts, prepare
+from icf.pipeline.score import build_metrics
+from icf.pipeline.split import make_split
+from icf.plan import Choice, Plan
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found; ``folds`` are validation rows per fold, ``step`` describes a trial step."""
+
+    facts: dict[str, Any]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    skipped: tuple[Problem, ...]
+    folds: tuple[int, ...]
+    method: str
+    weights: str
+    step: str
+
+
+def check_plan(plan: Plan, listener: Listener) -> CheckResult:
+    """Decode every image, split, and do one training step on two images.
+
+    Raises:
+        IcfError: whatever would have stopped the run, with what to do about it.
+    """
+    data = prepare(plan, lambda what, done, total: listener.stage_progress("check", what, done, total))
+    split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
+    check_shared_transforms(plan, data)
+    step = try_step(plan, data)
+    return CheckResult(
+        facts=describe_facts(data),
+        notes=data.notes,
+        warnings=(*plan.warnings, *data.warnings, *split.warnings),
+        skipped=data.skipped,
+        folds=tuple(np.bincount(split.folds[split.folds >= 0]).tolist()),
+        method=split.method,
+        weights=data.weights,
+        step=step,
+    )
+
+
+def check_shared_transforms(plan: Plan, data: Prepared) -> None:
+    """Raise PluginError for a shared transform that is random: it would differ between training and test."""
+    images = torch.from_numpy(np.array(data.train.cache.pixels[data.train.pixel_rows[:2]])).permute(0, 3, 1, 2)
+    for index, choice in enumerate(plan.shared_transforms):
+        transform = choice.build(data.preprocessing.context())
+        results = [transform(images.clone(), torch.Generator().manual_seed(seed)) for seed in range(4)]
+        if any(not torch.equal(results[0], other) for other in results[1:]):
+            raise PluginError(
+                f"transforms.shared[{index}]: {choice.ref} is random, but what is shared must be the same in"
+                " training, validation and test; move it to transforms.train"
+            )
+
+
+def try_step(plan: Plan, data: Prepared) -> str:
+    """Build everything that a fold needs and do one step forward and back; describe the model.
+
+    Raises:
+        PluginError: a component failed or does not fit the others.
+    """
+    device = choose_device(plan.recipe.compute.device)
+    classes = len(data.classes)
+    model = build_model(plan, classes, data.preprocessing, fold=0).to(device)
+    augment = [choice.build(data.preprocessing.context()) for choice in plan.train_transforms]
+    batches = Batches(data.train.cache.path, data.preprocessing, device, augment)
+    rows = data.train.pixel_rows[:2]
+    targets = torch.from_numpy(data.train.targets[:2]).to(device)
+    counts = np.bincount(data.train.targets, minlength=classes).astype(np.int64)
+    criterion = plan.loss.build(LossContext(num_classes=classes, class_counts=counts))
+    optimizer = plan.optimizer.build(OptimizerContext(parameter_groups=group_parameters(model)))
+    plan.scheduler.build(SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
+    plan.ensembler.build(EnsemblerContext(num_classes=classes))
+    build_metrics(plan, classes)
+    model.eval()  # two images are too few for batch statistics
+    logits = call(plan.model, lambda: model(batches.read_augmented(rows, seed=0)))
+    if tuple(logits.shape) != (2, classes):
+        raise PluginError(f"{plan.model.ref}: logits are {list(logits.shape)}, but must be [2, {classes}]")
+    loss = call(plan.loss, lambda: criterion.to(device)(logits.float(), targets))
+    call(plan.loss, loss.backward)
+    optimizer.step()
+    total, trainable = count_parameters(model.parameters())
+    precision = choose_precision(plan.recipe.compute.precision, model, device)
+    number = str(precision or torch.float32).removeprefix("torch.")
+    return f"{total:,} parameters, {trainable:,} trained, {device.type}, {number}; loss {float(loss):.3f}"
+
+
+def count_parameters(parameters: Any) -> tuple[int, int]:
+    """Return how many parameters there are, and how many are trained."""
+    found: Sequence[torch.nn.Parameter] = list(parameters)
+    return sum(p.numel() for p in found), sum(p.numel() for p in found if p.requires_grad)
+
+
+def call(choice: Choice, work: Any) -> Any:
+    """Call a piece of a plugin's code; what it raises becomes a PluginError that names the component."""
+    try:
+        return work()
+    except PluginError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{choice.ref} ({choice.distribution} {choice.version}) failed on two images:"
+            f" {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,88 @@
+"""Checkpoints: weights as safetensors, everything else as tensors and plain data, never as pickled objects."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import nn
+
+from icf.errors import IcfError
+from icf.pipeline.files import write_bytes
+
+
+def save_weights(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None:
+    """Write the model's parameters and buffers; ``metadata`` (JSON-able) tells how to use them."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_bytes(path, save(_untie(tensors), metadata={"icf": json.dumps(metadata)}))
+
+
+def _untie(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copy tensors that share memory; safetensors stores each name by itself."""
+    seen: set[int] = set()
+    result = {}
+    for name, tensor in tensors.items():
+        pointer = tensor.untyped_storage().data_ptr()
+        result[name] = tensor.clone() if pointer in seen else tensor
+        seen.add(pointer)
+    return result
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Load weights into a model of the same shape; IcfError when the file is damaged or does not fit."""
+    try:
+        model.load_state_dict(load_file(path), strict=True)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise IcfError(f"{path}: these weights can't be loaded into the model: {error}") from error
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return what save_weights was given beside the weights."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            value: dict[str, Any] = json.loads(file.metadata()["icf"])
+            return value
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise IcfError(f"{path}: not a weights file of icf: {error}") from error
+
+
+def save_state(folder: Path, epoch: int, model: nn.Module, state: dict[str, Any]) -> None:
+    """Write ``folder/epoch-<n>`` whole or not at all, then remove older ones."""
+    final = folder / f"epoch-{epoch:05d}"
+    temporary = folder / f".{final.name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_weights(temporary / "model.safetensors", model, {"epoch": epoch})
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_bytes(temporary / "state.pt", buffer.getvalue())
+    temporary.rename(final)
+    for other in list_states(folder):
+        if other != final:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """Return what save_state was given for the last complete epoch; None when there is none."""
+    states = list_states(folder)
+    if not states:
+        return None
+    state: dict[str, Any] = torch.load(states[-1] / "state.pt", map_location="cpu", weights_only=True)
+    return state
+
+
+def load_state_weights(folder: Path, model: nn.Module) -> None:
+    """Load the weights of the last complete epoch."""
+    load_weights(list_states(folder)[-1] / "model.safetensors", model)
+
+
+def list_states(folder: Path) -> list[Path]:
+    """Return the complete epochs below a checkpoint folder, oldest first."""
+    return sorted(folder.glob("epoch-[0-9]*"))

@@ -1,0 +1,61 @@
+"""What one fold trains on, validates on and predicts, read from the run folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icf.components import IntArray
+from icf.pipeline.files import read_json, read_table
+from icf.pipeline.jobs import FoldJob
+from icf.pipeline.preprocess import Preprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldData:
+    """Rows are positions in the pixel cache; ``targets`` is indexed by them, -1 where a row is unused."""
+
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    train_cache: Path
+    targets: IntArray
+    train_rows: IntArray
+    val_rows: IntArray
+    val_ids: tuple[str, ...]
+    test_cache: Path | None
+    test_rows: IntArray
+    test_ids: tuple[str, ...]
+
+    @property
+    def train_targets(self) -> IntArray:
+        """Targets of the training rows, int64 [N]."""
+        return self.targets[self.train_rows]
+
+    @classmethod
+    def open(cls, job: FoldJob) -> FoldData:
+        """Read the data of a job's fold."""
+        folder = job.run_folder
+        facts = read_json(folder.data)
+        split = read_table(folder.split)
+        rows, folds = split["row"], split["fold"]
+        targets = np.full(int(rows.max()) + 1, -1, dtype=np.int64)
+        targets[rows] = split["target"]
+        validates = folds == job.fold
+        test: dict[str, Any] = {"id": [], "row": np.zeros(0, np.int64)}
+        if facts["test_cache"]:
+            test = read_table(folder.test_rows)
+        return cls(
+            classes=tuple(facts["classes"]),
+            preprocessing=Preprocessing.model_validate(facts["preprocessing"]),
+            train_cache=Path(facts["train_cache"]),
+            targets=targets,
+            train_rows=rows[~validates],
+            val_rows=rows[validates],
+            val_ids=tuple(name for name, chosen in zip(split["id"], validates, strict=True) if chosen),
+            test_cache=Path(facts["test_cache"]) if facts["test_cache"] else None,
+            test_rows=test["row"],
+            test_ids=tuple(test["id"]),
+        )

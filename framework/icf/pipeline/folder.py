@@ -1,0 +1,128 @@
+"""The run folder: the interface between stages, and what makes an interrupted run continue."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from icf.errors import IcfError
+from icf.pipeline.files import read_json, write_json, write_text
+from icf.plan import Plan
+from icf.recipe import to_toml
+
+
+@dataclass(frozen=True)
+class FoldFolder:
+    """The folder of one fold."""
+
+    path: Path
+
+    @property
+    def history(self) -> Path:
+        """CSV file, one row per finished epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """The fold's result; it exists only when the fold is finished."""
+        return self.path / "metrics.json"
+
+    @property
+    def progress(self) -> Path:
+        """What the fold is doing now; rewritten about twice a second."""
+        return self.path / "progress.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Weights of the best epoch, and everything of the last."""
+        return self.path / "checkpoint"
+
+    @property
+    def augmented(self) -> Path:
+        """A picture of the first training batch, as the network sees it."""
+        return self.path / "augmented.png"
+
+    @property
+    def oof(self) -> Path:
+        """Probabilities of the fold's validation rows."""
+        return self.path / "oof.parquet"
+
+    @property
+    def test(self) -> Path:
+        """Probabilities of the test rows."""
+        return self.path / "test.parquet"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run; every product has a fixed name below it."""
+
+    path: Path
+
+    @property
+    def plan(self) -> Path:
+        """The resolved plan."""
+        return self.path / "plan.json"
+
+    @property
+    def data(self) -> Path:
+        """What is known of the data: classes, preprocessing, caches, what was skipped."""
+        return self.path / "data.json"
+
+    @property
+    def split(self) -> Path:
+        """One row per training image: id, target, group, fold, row of the pixel cache."""
+        return self.path / "split.parquet"
+
+    @property
+    def test_rows(self) -> Path:
+        """One row per test image: id, target or -1, row of the pixel cache or -1."""
+        return self.path / "test_rows.parquet"
+
+    @property
+    def metrics(self) -> Path:
+        """Scores of the whole run."""
+        return self.path / "metrics.json"
+
+    def fold(self, number: int) -> FoldFolder:
+        """Return the folder of one fold."""
+        return FoldFolder(self.path / "folds" / str(number))
+
+    def run_stage(self, name: str, key: str, products: Sequence[Path], work: Callable[[], None]) -> bool:
+        """Run ``work`` unless its products are there and were made from the same ``key``; return True if it ran."""
+        if self.is_done(name, key, products):
+            return False
+        work()
+        self.mark_done(name, key)
+        return True
+
+    def is_done(self, name: str, key: str, products: Sequence[Path]) -> bool:
+        """Tell whether a stage is complete for these inputs."""
+        record = self.path / "stages" / f"{name}.json"
+        current = record.exists() and read_json(record)["inputs"] == key
+        return current and all(product.exists() for product in products)
+
+    def mark_done(self, name: str, key: str) -> None:
+        """Record that a stage is complete for these inputs."""
+        write_json(self.path / "stages" / f"{name}.json", {"inputs": key})
+
+
+def open_run_folder(plan: Plan, runs: Path, *, fresh: bool = False) -> RunFolder:
+    """Return the newest folder of the same plan, so that a run continues, or a new one."""
+    parent = runs / plan.name
+    suffix = f"-{plan.identity[:8]}"
+    found = sorted(parent.glob(f"[0-9]*{suffix}"))
+    if found and not fresh:
+        folder = RunFolder(found[-1].resolve())
+    else:
+        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder = RunFolder((parent / f"{stamp}{suffix}").resolve())
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IcfError(f"can't write to {folder.path}: {error.strerror}; choose another place with --runs") from error
+    write_text(folder.path / "recipe.toml", to_toml(plan.filled_recipe()))
+    write_text(folder.plan, plan.to_json())
+    return folder

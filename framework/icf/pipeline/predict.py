@@ -1,0 +1,78 @@
+"""Predictions for new images with the models of a finished run: same preprocessing, same views, same vote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from icf.components import FloatArray, PixelArray
+from icf.errors import BadImagesError, IcfError, Problem
+from icf.pipeline.batches import Batches
+from icf.pipeline.cache import cache_dir, fill_cache, list_errors
+from icf.pipeline.checkpoint import load_weights, read_metadata
+from icf.pipeline.ensemble import combine
+from icf.pipeline.files import read_json
+from icf.pipeline.folder import RunFolder
+from icf.pipeline.inference import predict_probabilities
+from icf.pipeline.network import build_model, choose_device, choose_precision
+from icf.pipeline.preprocess import Preprocessing
+from icf.plan import Plan
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities, float64 [N, K], of the images that could be read, in the order in which they were named."""
+
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    probabilities: FloatArray
+    skipped: tuple[Problem, ...]
+    notes: tuple[str, ...]
+
+
+def predict_images(run_dir: Path, images: Sequence[Path] | PixelArray) -> Predictions:
+    """Predict images with every fold of a run.
+
+    Raises:
+        IcfError: the folder holds no finished run.
+        BadImagesError: not one of the images can be read.
+    """
+    folder = RunFolder(run_dir)
+    weights = find_weights(folder)
+    plan = Plan.from_json(folder.plan.read_text(encoding="utf-8"))
+    metadata = read_metadata(weights[0])
+    spec = Preprocessing.model_validate(metadata["preprocessing"])
+    cache = fill_cache(images, spec, cache_dir() / "predict", lambda _done, _total: None)
+    rows = np.array([row for row in range(len(images)) if row not in cache.errors], dtype=np.int64)
+    bad = list_errors(cache, images)
+    if not len(rows):
+        raise BadImagesError("none of the images can be read", bad)
+    members = [_predict_fold(plan, path, metadata["classes"], spec, cache.path, rows) for path in weights]
+    names = [str(images[row]) if isinstance(images[row], Path) else str(row) for row in rows]
+    notes = tuple(read_json(folder.data)["notes"])
+    return Predictions(tuple(metadata["classes"]), tuple(names), combine(plan, members), tuple(bad), notes)
+
+
+def find_weights(folder: RunFolder) -> list[Path]:
+    """Return the weights of all folds; IcfError when the run is not there or not finished."""
+    if not folder.plan.exists():
+        raise IcfError(f"{folder.path} is no run folder: it has no plan.json")
+    done = sorted((folder.path / "folds").glob("[0-9]*"), key=lambda path: int(path.name))
+    weights = [path / "checkpoint" / "best.safetensors" for path in done]
+    missing = [path for path in weights if not (path.exists() and (path.parent.parent / "metrics.json").exists())]
+    if missing or not weights:
+        raise IcfError(f"{folder.path}: not every fold is finished; run its recipe again, then predict")
+    return weights
+
+
+def _predict_fold(
+    plan: Plan, weights: Path, classes: Sequence[str], spec: Preprocessing, cache: Path, rows: np.ndarray
+) -> FloatArray:
+    device = choose_device(plan.recipe.compute.device)
+    model = build_model(plan, len(classes), spec, fold=0, pretrained=False).to(device)
+    load_weights(weights, model)
+    precision = choose_precision(plan.recipe.compute.precision, model, device)
+    return predict_probabilities(model, Batches(cache, spec, device), rows, plan.recipe.inference, device, precision)

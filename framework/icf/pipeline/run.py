@@ -1,0 +1,239 @@
+"""The whole run, top to bottom: prepare, split, fit, ensemble, submission, report."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from icf.errors import FoldError
+from icf.events import RunEnd, RunStart
+from icf.pipeline.ensemble import ensemble
+from icf.pipeline.environment import describe_environment
+from icf.pipeline.files import digest, read_json, write_json
+from icf.pipeline.folder import RunFolder, open_run_folder
+from icf.pipeline.jobs import Executor, FoldJob, Place, Placement
+from icf.pipeline.listener import Listener, RunResult
+from icf.pipeline.observers import Observers
+from icf.pipeline.prepare import Prepared, describe_facts, prepare, save_prepared
+from icf.pipeline.report import write_report
+from icf.pipeline.split import Split, make_split, save_split
+from icf.pipeline.submission import write_submission
+from icf.pipeline.watch import FoldWatch
+from icf.plan import Plan
+
+POLL_SECONDS = 0.5
+
+
+@dataclass
+class _Run:
+    plan: Plan
+    folder: RunFolder
+    listener: Listener
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[dict[str, Any]]:
+        """Time a stage and tell the listener; the block puts "skipped" and "detail" into what it is given."""
+        self.listener.stage_started(name)
+        started = time.monotonic()
+        outcome: dict[str, Any] = {"skipped": False, "detail": ""}
+        yield outcome
+        self.seconds[name] = time.monotonic() - started
+        self.listener.stage_ended(name, self.seconds[name], **outcome)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Pass decoding progress on."""
+        self.listener.stage_progress("prepare", what, done, total)
+
+
+def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fresh: bool = False) -> RunResult:
+    """Run a plan, or continue it, in its folder below ``runs``; a stage that is complete is skipped.
+
+    Raises:
+        IcfError: bad data or a component that can't be used, before training.
+        FoldError: folds that failed; the others are kept and need not be trained again.
+    """
+    started = time.monotonic()
+    folder = open_run_folder(plan, runs, fresh=fresh)
+    listener.run_opened(plan, folder.path, continued=(folder.path / "stages").exists())
+    run = _Run(plan, folder, listener)
+    write_json(folder.path / "environment.json", describe_environment())
+    data = _prepare(run)
+    split = _split(run, data)
+    notes = data.notes
+    observers = Observers(plan.observers, listener.warn)
+    observers.tell(
+        RunStart(
+            run_dir=folder.path,
+            recipe=plan.name,
+            folds=split.count,
+            epochs=plan.recipe.train.epochs,
+            classes=data.classes,
+            notes=notes,
+        )
+    )
+    keys = _fit(run, data, split, place, observers)
+    _ensemble(run, data, split, keys)
+    submission = _submit(run, data)
+    report = _report(run, data)
+    metrics = read_json(folder.metrics)
+    _tell_end(run, data, metrics, observers)
+    result = RunResult(
+        run_dir=folder.path,
+        metrics=metrics,
+        notes=notes,
+        warnings=(*plan.warnings, *data.warnings, *split.warnings),
+        skipped=len(data.skipped),
+        submission=submission,
+        report=report,
+        seconds=time.monotonic() - started,
+        stages=run.seconds,
+    )
+    listener.run_ended(result)
+    return result
+
+
+def _prepare(run: _Run) -> Prepared:
+    with run.stage("prepare") as outcome:
+        data = prepare(run.plan, run.progress)
+        outcome["skipped"] = not run.folder.run_stage(
+            "prepare", data.key, [run.folder.data], lambda: save_prepared(data, run.folder)
+        )
+        outcome["detail"] = f"{len(data.train):,} training rows, {len(data.classes)} classes"
+    run.listener.data_ready(describe_facts(data), data.notes, (*run.plan.warnings, *data.warnings))
+    return data
+
+
+def _split(run: _Run, data: Prepared) -> Split:
+    recipe = run.plan.recipe
+    with run.stage("split") as outcome:
+        split = make_split(recipe.split, data.train, data.classes, recipe.train.seed)
+        outcome["skipped"] = not run.folder.run_stage(
+            "split", split.hash, [run.folder.split], lambda: save_split(split, data.train, run.folder)
+        )
+        outcome["detail"] = f"{split.method}, {split.count} folds, {split.hash}"
+    for warning in split.warnings:
+        run.listener.warn(warning)
+    return split
+
+
+def _fit(run: _Run, data: Prepared, split: Split, place: Place, observers: Observers) -> list[str]:
+    plan = run.plan
+    height, width = data.preprocessing.image_size
+    work = len(data.train) * (split.count - 1) * plan.recipe.train.epochs * height * width
+    placement, executor = place(plan, split.count, work)
+    jobs = [_make_job(run, data, split, fold, placement) for fold in range(split.count)]
+    done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]
+    write_json(run.folder.path / "placement.json", asdict(placement))
+    with run.stage("fit") as outcome:
+        run.listener.folds_placed(placement, split.count, done)
+        waiting = [job for job in jobs if job.fold not in done]
+        failed = run_folds(executor, jobs, waiting, observers, run.listener) if waiting else {}
+        outcome["skipped"] = not waiting
+        outcome["detail"] = f"{len(done)} of {split.count} folds done before" if done and waiting else ""
+        if failed:
+            raise FoldError(_describe_failures(failed, split.count))
+    return [job.key for job in jobs]
+
+
+def _make_job(run: _Run, data: Prepared, split: Split, fold: int, placement: Placement) -> FoldJob:
+    key = digest(run.plan.identity, data.key, split.hash, fold, placement.threads, placement.device)
+    return FoldJob(run.plan, run.folder.path, fold, placement.threads, key)
+
+
+def run_folds(
+    executor: Executor,
+    jobs: Sequence[FoldJob],
+    waiting: Sequence[FoldJob],
+    observers: Observers,
+    listener: Listener,
+) -> dict[int, str]:
+    """Run the waiting jobs while following all of them; return fold -> error for those that failed."""
+    watch = FoldWatch(jobs, observers, listener)
+    with _polling(watch.poll):
+        failed = dict(executor.run(waiting))
+    watch.poll()
+    return failed
+
+
+@contextlib.contextmanager
+def _polling(poll: Callable[[], None]) -> Iterator[None]:
+    """Call ``poll`` twice a second from a thread, so that the inline executor is followed like the others."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        while not stop.wait(POLL_SECONDS):
+            poll()
+
+    thread = threading.Thread(target=follow, name="icf-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _describe_failures(failed: dict[int, str], count: int) -> str:
+    lines = [f"  fold {fold}: {reason}" for fold, reason in sorted(failed.items())]
+    kept = count - len(failed)
+    advice = f"{kept} finished folds are kept; the same command trains only what is missing"
+    return "\n".join([f"{len(failed)} of {count} folds failed", *lines, advice])
+
+
+def _ensemble(run: _Run, data: Prepared, split: Split, keys: list[str]) -> None:
+    products = [run.folder.metrics, run.folder.path / "oof.parquet", run.folder.path / "ensemble.json"]
+    with run.stage("ensemble") as outcome:
+        outcome["skipped"] = not run.folder.run_stage(
+            "ensemble",
+            digest(keys),
+            products,
+            lambda: ensemble(run.plan, run.folder, split.count, data.classes),
+        )
+        outcome["detail"] = f"{run.plan.ensembler.ref} of {split.count} folds"
+
+
+def _submit(run: _Run, data: Prepared) -> Path | None:
+    if data.test is None:
+        return None
+    with run.stage("submission") as outcome:
+        path = write_submission(run.folder, data.submission, data.classes)
+        outcome["detail"] = f"{len(data.test):,} rows"
+    return path
+
+
+def _report(run: _Run, data: Prepared) -> Path:
+    with run.stage("report"):
+        environment = read_json(run.folder.path / "environment.json")
+        return write_report(run.plan, run.folder, data, environment, dict(run.seconds))
+
+
+def _tell_end(run: _Run, data: Prepared, metrics: dict[str, Any], observers: Observers) -> None:
+    recipe = run.plan.recipe
+    hyperparameters: dict[str, str | int | float | bool] = {
+        "model": run.plan.model.ref,
+        "loss": run.plan.loss.ref,
+        "optimizer": run.plan.optimizer.ref,
+        "scheduler": run.plan.scheduler.ref,
+        "epochs": recipe.train.epochs,
+        "batch_size": recipe.train.batch_size,
+        "seed": recipe.train.seed,
+    }
+    for name in ("model", "loss", "optimizer", "scheduler"):
+        for key, value in getattr(run.plan, name).params.items():
+            if isinstance(value, str | int | float | bool):
+                hyperparameters[f"{name}.{key}"] = value
+    observers.tell(
+        RunEnd(
+            run_dir=run.folder.path,
+            metrics={name: score["value"] for name, score in metrics["oof"].items()},
+            confusion=tuple(tuple(row) for row in metrics["confusion"]),
+            classes=data.classes,
+            hyperparameters=hyperparameters,
+        )
+    )

@@ -1,0 +1,167 @@
+"""Stage "split": which fold validates which row; nothing that belongs together is ever torn apart."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
+
+from icf.components import IntArray
+from icf.errors import DataError
+from icf.pipeline.files import digest, digest_strings, write_json, write_table
+from icf.pipeline.folder import RunFolder
+from icf.pipeline.prepare import Rows
+from icf.sections import Split as SplitSection
+
+TRAIN_ONLY = -1
+"""Fold of rows that every fold trains on and none validates."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """``folds`` is int64 [N]: the fold that validates a row, or TRAIN_ONLY; ``groups`` are the units kept together."""
+
+    method: str
+    folds: IntArray
+    groups: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of folds."""
+        return int(self.folds.max()) + 1
+
+    @property
+    def hash(self) -> str:
+        """A hash of every row's fold and group."""
+        return digest(self.folds.tobytes(), digest_strings(self.groups))
+
+
+def make_split(section: SplitSection, rows: Rows, classes: tuple[str, ...], seed: int) -> Split:
+    """Assign folds, then check that no group and no image stands in two of them.
+
+    Raises:
+        DataError: too few rows or groups, no fold column, or an overlap between folds.
+    """
+    groups = merge_groups(rows, together=section.duplicates == "together")
+    method = _choose_method(section, rows, groups)
+    folds = _assign(method, section, rows, groups, seed)
+    check_overlap(rows, folds, check_images=section.duplicates != "allow")
+    found = _find_warnings(rows.targets, groups, folds, classes)
+    return Split(method, folds, groups, tuple(found))
+
+
+def save_split(split: Split, rows: Rows, folder: RunFolder) -> None:
+    """Write split.parquet and its summary with the hash."""
+    columns = {"id": rows.ids, "target": rows.targets, "group": split.groups, "fold": split.folds}
+    write_table(folder.split, {**columns, "row": rows.pixel_rows})
+    sizes = np.bincount(split.folds[split.folds >= 0]).tolist()
+    summary = {"method": split.method, "hash": split.hash, "rows": sizes, "warnings": list(split.warnings)}
+    write_json(folder.path / "split.json", summary)
+
+
+def merge_groups(rows: Rows, *, together: bool) -> tuple[str, ...]:
+    """Return the group of each row: the data set's, joined where identical images connect two of them."""
+    groups = list(rows.groups) if rows.groups is not None else [f"row {name}" for name in rows.ids]
+    if not together:
+        return tuple(groups)
+    parent: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while (above := parent.get(name, name)) != name:
+            parent[name] = parent.get(above, above)
+            name = above
+        return name
+
+    first: dict[str, str] = {}
+    for group, image in zip(groups, rows.digests, strict=True):
+        left, right = find(group), find(first.setdefault(image, group))
+        if left != right:
+            parent[max(left, right)] = min(left, right)
+    return tuple(find(group) for group in groups)
+
+
+def _choose_method(section: SplitSection, rows: Rows, groups: tuple[str, ...]) -> str:
+    if section.method != "auto":
+        return section.method
+    if rows.folds is not None:
+        return "predefined"
+    return "stratified-group-kfold" if len(set(groups)) < len(groups) else "stratified-kfold"
+
+
+def _assign(method: str, section: SplitSection, rows: Rows, groups: tuple[str, ...], seed: int) -> IntArray:
+    if method == "predefined":
+        return _read_folds(rows)
+    count = round(1 / section.holdout) if method == "group-holdout" else section.folds
+    units = len(rows) if method == "stratified-kfold" else len(set(groups))
+    what = "rows" if method == "stratified-kfold" else "groups"
+    if units < max(count, 2):
+        raise DataError(f"split: {units} {what} can't be split into {max(count, 2)} folds; lower split.folds")
+    splitter = {
+        "stratified-kfold": StratifiedKFold(count, shuffle=True, random_state=seed),
+        "group-kfold": GroupKFold(count, shuffle=True, random_state=seed),
+    }.get(method) or StratifiedGroupKFold(max(count, 2), shuffle=True, random_state=seed)
+    folds = np.full(len(rows), TRAIN_ONLY, dtype=np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # small classes get our own warning, with names
+        try:
+            parts = list(splitter.split(np.zeros(len(rows)), rows.targets, groups))
+        except ValueError as error:
+            raise DataError(f"split: {error}; lower split.folds") from error
+    for fold, (_, validation) in enumerate(parts[:1] if method == "group-holdout" else parts):
+        folds[validation] = fold
+    return folds
+
+
+def _read_folds(rows: Rows) -> IntArray:
+    if rows.folds is None:
+        raise DataError('split.method = "predefined", but the data set has no fold column (dataset.fold_column)')
+    found = sorted(set(rows.folds.tolist()) - {TRAIN_ONLY})
+    if found != list(range(len(found))) or not found:
+        raise DataError(f"split: folds must be numbered 0, 1, 2, ... (-1: training only), found {found[:10]}")
+    return rows.folds
+
+
+def check_overlap(rows: Rows, folds: IntArray, *, check_images: bool) -> None:
+    """Raise DataError when a group of the data set, or an identical image, stands in two folds."""
+    if rows.groups is not None:
+        _check_units(rows.groups, folds, "group", "an image of it is in training and another in validation")
+    if check_images:
+        remedy = 'set split.method = "auto" to keep identical images together, or split.duplicates = "allow"'
+        _check_units(rows.digests, folds, "image", remedy, names=rows.ids)
+
+
+def _check_units(
+    units: tuple[str, ...] | list[str],
+    folds: IntArray,
+    what: str,
+    remedy: str,
+    names: tuple[str, ...] | None = None,
+) -> None:
+    seen: dict[str, int] = {}
+    torn: dict[str, str] = {}
+    for position, (unit, fold) in enumerate(zip(units, folds.tolist(), strict=True)):
+        if seen.setdefault(unit, fold) != fold:
+            torn.setdefault(unit, names[position] if names else unit)
+    if torn:
+        some = ", ".join(list(torn.values())[:5])
+        raise DataError(f"split: {len(torn)} {what}s stand in more than one fold ({some}): {remedy}")
+
+
+def _find_warnings(targets: IntArray, groups: tuple[str, ...], folds: IntArray, classes: tuple[str, ...]) -> list[str]:
+    count = int(folds.max()) + 1
+    units = Counter(target for target, _ in set(zip(targets.tolist(), groups, strict=True)))
+    small = [f"{classes[c]} ({n})" for c, n in sorted(units.items()) if n < count]
+    found = []
+    if small:
+        found.append(
+            f"classes with fewer groups or rows than the {count} folds, so that some folds never validate"
+            f" or hardly train on them: {', '.join(small)}"
+        )
+    repeated = len(targets) - len(set(groups))
+    if repeated and all(group.startswith("row ") for group in groups):
+        found.append(f"{repeated} images are identical copies of others; copies are kept in one fold")
+    return found

@@ -1,0 +1,115 @@
+"""Follows folds through the files they write, wherever they run, and tells observers and the listener."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from icf.events import EpochEnd, FoldEnd, FoldStart
+from icf.pipeline.files import read_json
+from icf.pipeline.jobs import FoldJob
+from icf.pipeline.listener import FoldStatus, Listener
+from icf.pipeline.observers import Observers
+
+FIXED = ("epoch", "train_loss", "val_loss", "learning_rate", "images_per_second")
+
+
+class FoldWatch:
+    """Reads history and progress of all folds; each finished epoch is told once."""
+
+    def __init__(self, jobs: Sequence[FoldJob], observers: Observers, listener: Listener) -> None:
+        self._jobs = jobs
+        self._observers = observers
+        self._listener = listener
+        self._told = {job.fold: len(self._read_epochs(job)) for job in jobs}
+        self._started: set[int] = set()
+        self._ended = {job.fold for job in jobs if job.folder.metrics.exists() and self._is_done(job)}
+
+    def poll(self) -> None:
+        """Tell what happened since the last call."""
+        self._listener.folds_changed([self._look(job) for job in self._jobs])
+
+    def _look(self, job: FoldJob) -> FoldStatus:
+        progress = _read_progress(job)
+        epochs = job.plan.recipe.train.epochs
+        if progress is None and job.fold not in self._ended:
+            return FoldStatus(job.fold, epochs=epochs)
+        self._start(job)
+        events = self._read_epochs(job)
+        for event in events[self._told[job.fold] :]:
+            self._observers.tell(event)
+            self._listener.epoch_ended(event, epochs)
+        self._told[job.fold] = max(self._told[job.fold], len(events))
+        status = "training"
+        if self._is_done(job):
+            status = "finished"
+            self._end(job)
+        elif progress and progress["epoch"] >= epochs:
+            status = "predicting"
+        now = progress or {"epoch": len(events), "step": 0, "steps": 0, "images_per_second": None}
+        return FoldStatus(
+            job.fold,
+            status,
+            epoch=now["epoch"],
+            epochs=epochs,
+            step=now["step"],
+            steps=now["steps"],
+            images_per_second=now["images_per_second"],
+            last=events[-1] if events else None,
+        )
+
+    def _start(self, job: FoldJob) -> None:
+        if job.fold not in self._started and job.fold not in self._ended:
+            self._started.add(job.fold)
+            self._observers.tell(FoldStart(run_dir=job.run_dir, fold=job.fold))
+
+    def _end(self, job: FoldJob) -> None:
+        if job.fold in self._ended:
+            return
+        self._ended.add(job.fold)
+        result = read_json(job.folder.metrics)
+        self._observers.tell(
+            FoldEnd(
+                run_dir=job.run_dir,
+                fold=job.fold,
+                best_epoch=result["best_epoch"],
+                metrics=result["metrics"],
+                augmented=job.folder.augmented if job.folder.augmented.exists() else None,
+            )
+        )
+
+    @staticmethod
+    def _is_done(job: FoldJob) -> bool:
+        return job.run_folder.is_done(f"fold-{job.fold}", job.key, job.products)
+
+    @staticmethod
+    def _read_epochs(job: FoldJob) -> list[EpochEnd]:
+        try:
+            with job.folder.history.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except FileNotFoundError:
+            return []
+        return [_to_event(job, row) for row in rows]
+
+
+def _to_event(job: FoldJob, row: dict[str, str]) -> EpochEnd:
+    return EpochEnd(
+        run_dir=job.run_dir,
+        fold=job.fold,
+        epoch=int(row["epoch"]),
+        train_loss=float(row["train_loss"]),
+        val_loss=float(row["val_loss"]),
+        learning_rate=float(row["learning_rate"]),
+        images_per_second=float(row["images_per_second"]),
+        metrics={name: float(value) for name, value in row.items() if name not in FIXED},
+    )
+
+
+def _read_progress(job: FoldJob) -> dict[str, Any] | None:
+    try:
+        value: dict[str, Any] = read_json(job.folder.progress)
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return value
