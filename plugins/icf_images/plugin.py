@@ -92,8 +92,8 @@ class CsvParams(icf.Params):
     )
     duplicates: Literal["error", "drop", "first"] = Field(
         "error",
-        description="what to do with an id in several rows: 'error'; 'drop' leaves out all rows of an id that "
-        "contradict each other, and repeats of a row; 'first' keeps the first row. Both are noted",
+        description="what to do with an id in several rows: 'error'; 'drop' leaves out all rows of an id "
+        "that contradict each other, and repeats of a row; 'first' keeps the first row. Both are noted",
     )
     extensions: tuple[str, ...] = Field(
         IMAGE_EXTENSIONS, min_length=1, description="endings of image files in test_folder, in any case"
