@@ -91,7 +91,7 @@ class Catalogue:
         """Return the component ``ref`` ("plugin/component") of a kind; raise PluginError if there is none."""
         name, slash, component = ref.partition("/")
         if not (slash and NAME.fullmatch(name) and NAME.fullmatch(component)):
-            hint = did_you_mean(ref, [entry.ref for entry in self.entries(kind)])
+            hint = self._name_in_full(kind, ref)
             raise PluginError(f"'{ref}' is not a name of the form 'plugin/component'{hint}")
         plugin = self.plugin(name)
         same_name = [entry for entry in self.entries() if entry.ref == ref]
@@ -99,11 +99,18 @@ class Catalogue:
             if entry.kind == kind:
                 return entry
         if same_name:
-            kinds = " and a ".join(entry.kind for entry in same_name)
-            raise PluginError(f"'{ref}' is a {kinds}, not a {kind}")
+            kinds = " and ".join(entry.kind for entry in same_name)
+            raise PluginError(f"'{ref}' is of kind {kinds}, not {kind}")
         offered = [f"{name}/{item.name}" for item in plugin.components if item.kind == kind]
         hint = did_you_mean(ref, offered) or f", nor any other {kind}"
         raise PluginError(f"plugin '{name}' ({plugin.source}) has no {kind} '{component}'{hint}")
+
+    def _name_in_full(self, kind: str, name: str) -> str:
+        entries = self.entries(kind)
+        for entry in entries:
+            if entry.descriptor.name == name:
+                return f"; did you mean '{entry.ref}'?"
+        return did_you_mean(name, [entry.ref for entry in entries])
 
     def plugin(self, name: str) -> PluginInfo:
         """Return a plugin that works; raise PluginError that says why there is none of that name."""

@@ -32,7 +32,8 @@ FORMAT = 1
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    # Infinity stays infinity in JSON; pydantic would write null, and the plan would not read back as it was.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants")
 
 
 class Choice(_Frozen):

@@ -75,9 +75,7 @@ def load_plugins(*, only: Collection[str] | None = None, blocked: Collection[str
         if name not in by_name:
             raise PluginError(f"no plugin '{name}' is installed{did_you_mean(name, by_name)}")
     reasons = _block_reasons(blocked)
-    plugins = tuple(
-        _load(same, reasons.get(name)) for name, same in by_name.items() if only is None or name in only
-    )
+    plugins = tuple(_load(same, reasons.get(name)) for name, same in by_name.items() if only is None or name in only)
     return Catalogue(plugins, installed=tuple(by_name))
 
 

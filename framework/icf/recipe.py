@@ -95,9 +95,7 @@ def _table(
     own_keys = set(field.annotation.model_fields) if field.annotation else set()
     table = {"use": value} if isinstance(value, str) else {} if value is None else value
     if isinstance(table, dict) and isinstance(ref := (default | table).get("use"), str):
-        yield ComponentTable(
-            path, kind, ref, {key: item for key, item in table.items() if key not in own_keys}
-        )
+        yield ComponentTable(path, kind, ref, {key: item for key, item in table.items() if key not in own_keys})
 
 
 def _tables(path: tuple[str | int, ...], kind: str, values: Any) -> Iterator[ComponentTable]:

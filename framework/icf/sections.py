@@ -22,7 +22,7 @@ class Section(BaseModel):
 class ComponentSection(BaseModel):
     """A component and its parameters: every key but ``use`` (and a section's own keys) is a parameter."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=(), ser_json_inf_nan="constants")
 
     use: str = Field(description="Name of the component, 'plugin/component'")
 
@@ -123,9 +123,7 @@ class Train(Section):
     epochs: Count = Field(default=10, description="Passes over the training rows")
     batch_size: Count = Field(default=64, description="Images per optimizer step")
     accumulate: Count = Field(default=1, description="Parts that the batch of one optimizer step is cut into")
-    clip_norm: Positive | None = Field(
-        default=None, description="Largest norm of the gradient; left out: not clipped"
-    )
+    clip_norm: Positive | None = Field(default=None, description="Largest norm of the gradient; left out: not clipped")
     early_stopping: Count | None = Field(
         default=None, description="Stop after this many epochs without improvement; left out: never"
     )

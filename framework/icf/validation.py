@@ -51,6 +51,8 @@ def find_problems(
             continue
         where = toml_path(*prefix, *_existing_path(item["loc"], data)) or "recipe"
         message = _explain(item, model)
+        if where in found:
+            message = message.removeprefix(_found(item["input"]))
         if message not in found.setdefault(where, []):
             found[where].append(message)
     return [Problem(where, ", or ".join(messages)) for where, messages in found.items()]
@@ -85,7 +87,11 @@ def _explain(item: Any, model: type[BaseModel]) -> str:
     if kind == "missing":
         return f"is missing{_description(item['loc'], model)}"
     allowed = _EXPLAIN.get(kind, _plain_message)(item)
-    return f"found {show_value(value)}; {allowed}"
+    return _found(value) + allowed
+
+
+def _found(value: Any) -> str:
+    return f"found {show_value(value)}; "
 
 
 def _literal_message(item: Any) -> str:

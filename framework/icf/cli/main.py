@@ -87,9 +87,7 @@ def _report_usage(error: Exception) -> int:
 
 
 def _save_traceback(error: Exception) -> str:
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="icf-error-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as file:
+    with tempfile.NamedTemporaryFile("w", prefix="icf-error-", suffix=".txt", delete=False, encoding="utf-8") as file:
         file.writelines(traceback.format_exception(error))
     return file.name
 
