@@ -92,7 +92,7 @@ class Catalogue:
         name, slash, component = ref.partition("/")
         if not (slash and NAME.fullmatch(name) and NAME.fullmatch(component)):
             hint = self._name_in_full(kind, ref)
-            raise PluginError(f"'{ref}' is not a name of the form 'plugin/component'{hint}")
+            raise PluginError(f"{ref!r} is not a name of the form 'plugin/component'{hint}")
         plugin = self.plugin(name)
         same_name = [entry for entry in self.entries() if entry.ref == ref]
         for entry in same_name:
@@ -121,7 +121,7 @@ class Catalogue:
                 return plugin
         if name in self.installed:
             raise PluginError(f"plugin '{name}' is installed, but was not asked for")
-        raise PluginError(f"no plugin '{name}' is installed{did_you_mean(name, self.installed)}")
+        raise PluginError(f"no plugin {name!r} is installed{did_you_mean(name, self.installed)}")
 
     def observer(self, name: str) -> PluginInfo:
         """Return a plugin that listens to events; raise PluginError if it listens to none."""

@@ -71,17 +71,20 @@ class Choice(_Frozen):
         return f"{self.kind} '{self.ref}' ({self.distribution} {self.version})"
 
     def _call(self, path: str, ctx: Any) -> Any:
+        params_type: type[Params] = self._load(self.params_type)
+        function = self._load(path)
         try:
-            params_type: type[Params] = load_object(self.params_type)
-            return load_object(path)(params_type.model_validate(self.params), ctx)
-        except PluginError as error:
-            if error.__cause__ is None:
-                raise
-            raise PluginError(f"{self._source}: {error}") from error
+            return function(params_type.model_validate(self.params), ctx)
         except IcfError:
             raise
         except Exception as error:
             raise PluginError(f"{self._source} failed: {one_line(error)}") from error
+
+    def _load(self, path: str) -> Any:
+        try:
+            return load_object(path)
+        except PluginError as error:
+            raise PluginError(f"{self._source}: {error}") from error
 
 
 class ObserverChoice(_Frozen):

@@ -83,7 +83,7 @@ def _explain(item: Any, model: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
         name = str(item["loc"][-1])
         noun = "section" if isinstance(value, dict) and len(item["loc"]) == 1 else "key"
-        return f"unknown {noun} '{name}'{did_you_mean(name, _allowed_keys(item['loc'], model))}"
+        return f"unknown {noun} {name!r}{did_you_mean(name, _allowed_keys(item['loc'], model))}"
     if kind == "missing":
         return f"is missing{_description(item['loc'], model)}"
     allowed = _EXPLAIN.get(kind, _plain_message)(item)
