@@ -78,7 +78,7 @@ def test_packaged_lite_weights_load_with_the_original_head() -> None:
     original = torch.load(LITE_FILE, weights_only=True)
     loaded = model.state_dict()
     assert len(loaded) == len(original)
-    renamed = rename_keys(original, [len(stage) for stage in model.blocks], params.arch)  # type: ignore[union-attr, arg-type]
+    renamed = rename_keys(original, [len(stage) for stage in model.blocks], params.arch)  # type: ignore[union-attr]
     assert all(torch.equal(loaded[key], value) for key, value in renamed.items())
 
 
@@ -117,7 +117,7 @@ def test_packaged_lite_weights_adapt_head_and_channels(channels: int) -> None:
 def _renamed_lite() -> dict[str, torch.Tensor]:
     model = timm.create_model("tf_efficientnet_lite0")
     original = torch.load(LITE_FILE, weights_only=True)
-    return rename_keys(original, [len(stage) for stage in model.blocks], "tf_efficientnet_lite0")  # type: ignore[union-attr, arg-type]
+    return rename_keys(original, [len(stage) for stage in model.blocks], "tf_efficientnet_lite0")  # type: ignore[union-attr]
 
 
 def test_lite_weights_are_refused_by_the_other_lite_network() -> None:
@@ -213,9 +213,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 def test_pickled_models_damaged_and_absent_files_are_refused(tmp_path: Path) -> None:
-    pickled, damaged, absent = (
-        tmp_path / name for name in ("model.pth", "damaged.safetensors", "absent.pth")
-    )
+    pickled, damaged, absent = (tmp_path / name for name in ("model.pth", "damaged.safetensors", "absent.pth"))
     torch.save(timm.create_model("test_resnet"), pickled)
     damaged.write_bytes(b"not weights")
     for file in (pickled, damaged, absent):

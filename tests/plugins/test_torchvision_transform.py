@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torchvision.transforms import v2
+
+import icf
+from icf_torchvision.plugin import TransformParams, icf_transforms
+from icf_torchvision.transforms import VisionTransform, build_transform
+
+
+def build(op: str, **args: Any) -> VisionTransform:
+    return build_transform(TransformParams(op=op, args=args), icf.TransformContext(image_size=(24, 24)))
+
+
+def draw_images(count: int = 16, channels: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(5)
+    pixels = torch.randint(0, 256, (count, 24, 20, channels), generator=generator, dtype=torch.uint8)
+    return pixels.permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("op", "args"),
+    [
+        ("RandomHorizontalFlip", {}),
+        ("ColorJitter", {"brightness": 0.4, "hue": 0.1}),
+        ("RandomResizedCrop", {"size": [16, 16], "interpolation": "bilinear"}),
+        ("RandAugment", {"interpolation": "nearest"}),
+        ("AutoAugment", {"policy": "cifar10"}),
+        ("TrivialAugmentWide", {}),
+        ("AugMix", {}),
+        ("RandomErasing", {"p": 0.5}),
+        ("ElasticTransform", {"alpha": 5.0, "sigma": 1.0}),
+        ("GaussianBlur", {"kernel_size": 3}),
+        ("RandomCrop", {"size": [24, 20], "padding": 4}),
+        ("CenterCrop", {"size": 16}),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_results_depend_on_the_generator_only(op: str, args: dict[str, Any], channels: int) -> None:
+    transform, images = build(op, **args), draw_images(channels=channels)
+    original = images.clone()
+    before = torch.get_rng_state()
+    first = transform(images, torch.Generator().manual_seed(1))
+    assert torch.equal(before, torch.get_rng_state())
+    torch.rand(3)
+    same = transform(images, torch.Generator().manual_seed(1))
+    assert torch.equal(first, same)
+    assert torch.equal(images, original)
+    assert first.dtype == torch.uint8
+    assert first.shape[:2] == images.shape[:2]
+
+
+def test_each_image_gets_its_own_draw() -> None:
+    images = draw_images(1).expand(32, -1, -1, -1)
+    flipped = build("RandomHorizontalFlip")(images, torch.Generator().manual_seed(0))
+    changed = (flipped != images).flatten(1).any(1)
+    assert 0 < int(changed.sum()) < 32
+    assert torch.equal(flipped[changed][0], images[0].flip(-1))
+
+
+def test_successive_batches_differ() -> None:
+    generator = torch.Generator().manual_seed(0)
+    transform, images = build("ColorJitter", brightness=0.5), draw_images()
+    assert not torch.equal(transform(images, generator), transform(images, generator))
+
+
+def test_deterministic_transform_equals_torchvision_on_the_batch() -> None:
+    images = draw_images()
+    resized = build("Resize", size=[12, 10])(images, torch.Generator())
+    assert torch.equal(resized, v2.Resize([12, 10])(images))
+
+
+def test_channels_last_memory_is_kept() -> None:
+    changed = build("RandomHorizontalFlip")(draw_images(), torch.Generator().manual_seed(0))
+    assert changed.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("op", "args", "message"),
+    [
+        ("ColourJitter", {}, "did you mean 'ColorJitter'"),
+        ("ColorJitter", {"brigthness": 0.2}, "brigthness.*it takes: brightness"),
+        ("RandomResizedCrop", {"size": 8, "interpolation": "fine"}, "fine"),
+        ("Normalize", {"mean": [0.5], "std": [0.5]}, "icf converts and normalises"),
+        ("ToTensor", {}, "icf converts and normalises"),
+        ("ToDtype", {}, "icf converts and normalises"),
+        ("Compose", {}, "entry of its own"),
+        ("MixUp", {"num_classes": 3}, "labels"),
+        ("FiveCrop", {"size": 4}, "several images"),
+    ],
+)
+def test_unfit_transforms_are_refused(op: str, args: dict[str, Any], message: str) -> None:
+    with pytest.raises(icf.PluginError, match=message):
+        build(op, **args)
+
+
+@pytest.mark.parametrize(
+    ("op", "args", "message"),
+    [
+        ("ScaleJitter", {"target_size": [24, 24]}, "different sizes"),
+        ("Grayscale", {"num_output_channels": 1}, r"keep uint8 and the number of channels \(3\)"),
+        ("RandomCrop", {"size": 64}, "RandomCrop failed"),
+    ],
+)
+def test_results_that_are_no_batch_are_refused(op: str, args: dict[str, Any], message: str) -> None:
+    with pytest.raises(icf.PluginError, match=message):
+        build(op, **args)(draw_images(), torch.Generator().manual_seed(0))
+
+
+def test_plugin_offers_the_transform() -> None:
+    assert [transform.name for transform in icf_transforms()] == ["transform"]
