@@ -5,10 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-
-SHOWN = 20
-"""How many problems of one kind are shown before the rest is only counted."""
+from typing import ClassVar
 
 
 class IcfError(Exception):
@@ -39,7 +36,9 @@ class Problem:
 
 
 class ProblemsError(IcfError):
-    """Many mistakes, found in one pass and shown together."""
+    """Many mistakes, found in one pass and shown together; beyond ``shown`` they are only counted."""
+
+    shown: ClassVar[int] = 20
 
     def __init__(self, title: str, problems: Sequence[Problem]) -> None:
         super().__init__(title, tuple(problems))
@@ -48,14 +47,16 @@ class ProblemsError(IcfError):
 
     def __str__(self) -> str:
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        lines = [f"  {problem}" for problem in self.problems[:SHOWN]]
-        if len(self.problems) > SHOWN:
-            lines.append(f"  ... and {len(self.problems) - SHOWN} more")
+        lines = [f"  {problem}" for problem in self.problems[: self.shown]]
+        if len(self.problems) > len(lines):
+            lines.append(f"  ... and {len(self.problems) - len(lines)} more")
         return "\n".join([f"{self.title}: {count}", *lines])
 
 
 class RecipeError(ProblemsError):
     """The recipe can't be used as it stands."""
+
+    shown = 1000
 
 
 class BadImagesError(ProblemsError, DataError):
@@ -68,6 +69,6 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     if not names:
         return ""
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f"; did you mean '{close[0]}'?" if close else ";"
+    hint = f"; did you mean '{close[0]}'?" if close else ""
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     return f"{hint} (allowed: {shown})"

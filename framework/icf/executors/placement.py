@@ -11,6 +11,7 @@ from icf.pipeline.cache import count_cores
 from icf.pipeline.jobs import Executor, Placement
 from icf.pipeline.network import choose_device
 from icf.plan import Plan
+from icf.sections import Compute
 
 SHORT_WORK = 300_000_000
 """Pixels times epochs of all folds; below it, training ends about when Ray and its workers have started."""
@@ -43,7 +44,7 @@ def choose_executor(plan: Plan, folds: int, work: int) -> tuple[Placement, Execu
         workers=compute.workers_per_fold,
         gpus=gpus,
     )
-    return placement, make_executor(placement, compute.max_failures)
+    return placement, make_executor(placement, compute)
 
 
 def check_request(plan: Plan, device: str, gpus: float) -> None:
@@ -91,7 +92,7 @@ def choose_name(wanted: str, places: int, workers: int, gpus: float, work: int) 
     return "ray-task", f"{places} folds fit side by side on this machine"
 
 
-def make_executor(placement: Placement, max_failures: int) -> Executor:
+def make_executor(placement: Placement, compute: Compute) -> Executor:
     """Return the executor of a placement; Ray is imported only here, and only if it is used."""
     if placement.executor == "inline":
         from icf.executors.inline import InlineExecutor
@@ -100,7 +101,7 @@ def make_executor(placement: Placement, max_failures: int) -> Executor:
     if placement.executor == "ray-task":
         from icf.executors.ray_task import RayTaskExecutor
 
-        return RayTaskExecutor(placement, max_failures)
+        return RayTaskExecutor(placement, compute)
     from icf.executors.ray_train import RayTrainExecutor
 
-    return RayTrainExecutor(placement, max_failures)
+    return RayTrainExecutor(placement, compute)

@@ -9,14 +9,15 @@ from typing import Any
 from icf.executors.inline import describe_failure
 from icf.executors.ray_session import ray_session
 from icf.pipeline.jobs import FoldJob, Placement
+from icf.sections import Compute
 
 
 class RayTaskExecutor:
     """Ray's own queue holds the folds that find no place."""
 
-    def __init__(self, placement: Placement, max_failures: int) -> None:
+    def __init__(self, placement: Placement, compute: Compute) -> None:
         self._placement = placement
-        self._max_failures = max_failures
+        self._max_failures = compute.max_failures
 
     def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, str]:
         """Submit all jobs at once, in order."""

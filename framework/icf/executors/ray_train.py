@@ -12,6 +12,7 @@ from icf.errors import IcfError
 from icf.executors.inline import describe_failure
 from icf.executors.ray_session import ray_session
 from icf.pipeline.jobs import FoldJob, Placement
+from icf.sections import Compute
 
 RETRIES = 2
 """An out-of-memory kill makes fit() raise although Ray Train may retry; the fold then starts again from here."""
@@ -20,9 +21,10 @@ RETRIES = 2
 class RayTrainExecutor:
     """Trains folds on whatever CPUs and GPUs the cluster has; folds without a place wait in order."""
 
-    def __init__(self, placement: Placement, max_failures: int) -> None:
+    def __init__(self, placement: Placement, compute: Compute) -> None:
         self._placement = placement
-        self._max_failures = max_failures
+        self._limit = compute.max_concurrent_folds
+        self._max_failures = compute.max_failures
 
     def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, str]:
         """Run min(capacity, folds) trainers at a time."""
@@ -33,7 +35,7 @@ class RayTrainExecutor:
             capacity = count_capacity(ray.nodes(), self._need(), placement.workers)
             if capacity == 0:
                 raise IcfError(describe_shortage(ray.nodes(), self._need(), placement.workers))
-            return self._run_queue(jobs, min(capacity, len(jobs)))
+            return self._run_queue(jobs, min(capacity, len(jobs), self._limit or capacity))
 
     def _need(self) -> dict[str, float]:
         need: dict[str, float] = {"CPU": float(self._placement.threads)}
