@@ -17,6 +17,9 @@ import typer
 
 import icf
 from icf.cli import plugins as plugin_commands
+from icf.cli.check import check
+from icf.cli.predict import predict
+from icf.cli.run import run
 from icf.errors import IcfError, RecipeError
 
 DEBUG_VARIABLE = "ICF_DEBUG"
@@ -30,6 +33,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.command("run")(run)
+app.command("check")(check)
+app.command("predict")(predict)
 app.command("list-plugins")(plugin_commands.list_plugins)
 app.command("describe")(plugin_commands.describe)
 

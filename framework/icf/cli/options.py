@@ -1,0 +1,45 @@
+"""Arguments and options that several commands share, and the consoles they write to."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file, such as recipes/digits.toml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one value: --set train.epochs=3. Repeatable."),
+]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", envvar="ICF_RUNS", help="Folder that holds run folders.")]
+NoPlugin = Annotated[
+    list[str] | None, typer.Option("--no-plugin", metavar="NAME", help="Do not import this plugin. Repeatable.")
+]
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console that writes text as it is: a recipe's words are not rich's markup."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def to_json(content: Any) -> str:
+    """Return indented JSON; numbers that JSON can't say (NaN, infinity) become null."""
+    return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,155 @@
+"""``icf predict``: classes of new images, from a finished run."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from icf.cli.options import make_console, to_json
+from icf.errors import IcfError, Problem, ProblemsError
+
+if TYPE_CHECKING:
+    from icf.pipeline.predict import Predictions
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""What counts as an image in a folder; a file that is named itself may have any suffix."""
+
+
+def predict(
+    run_folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run folder, or runs/RECIPE for the newest one in it.")
+    ],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, or patterns such as 'new/*.jpg'.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE.csv", help="Write image, prediction and all probabilities."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write predictions as one JSON object.")] = False,
+    top: Annotated[int, typer.Option("--top", min=1, help="Classes to show for each image.")] = 3,
+) -> None:
+    """Predict images with all folds of a finished run. Exits with 1 if any image could not be read.
+
+    With --json: {"run_dir", "classes", "notes", "skipped": [{"where", "message"}], "predictions": [{"image",
+    "prediction", "probabilities"}]}, probabilities in the order of "classes".
+    """
+    run_dir = find_run_dir(run_folder)
+    paths = find_images(images)
+    from icf.pipeline.predict import predict_images
+
+    found = predict_images(run_dir, paths)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if output is not None:
+        _write_csv(output, found)
+    if as_json:
+        print(to_json(_as_json(run_dir, found)))
+    elif output is None:
+        _print_table(found, top)
+    else:
+        print(f"{len(found.names):,} predictions in {output}")
+    for problem in found.skipped:
+        print(f"warning: skipped {problem}", file=sys.stderr)
+    if found.skipped:
+        raise typer.Exit(1)
+
+
+def find_run_dir(path: Path) -> Path:
+    """Return a run folder: the one that is named, or the newest in a recipe's folder; raises IcfError."""
+    if (path / "plan.json").exists():
+        return path
+    # Names of run folders begin with the time at which they were made.
+    runs = sorted(file.parent for file in path.glob("*/plan.json"))
+    if runs:
+        return runs[-1]
+    if not path.exists():
+        raise IcfError(f"{path}: no such folder; name a run folder, or a recipe's folder such as runs/digits")
+    raise IcfError(f"{path}: neither a run folder nor a folder of runs: there is no plan.json in it")
+
+
+def find_images(arguments: Sequence[str]) -> list[Path]:
+    """Return the files that arguments name, folders and patterns sorted, each file once.
+
+    Raises:
+        IcfError: with every argument that names no image.
+    """
+    found: list[Path] = []
+    problems = []
+    for argument in arguments:
+        try:
+            found += _expand(argument)
+        except ValueError as error:
+            problems.append(Problem(argument, str(error)))
+    if problems:
+        raise ProblemsError("images that can't be found", problems)
+    return list(dict.fromkeys(found))
+
+
+def _expand(argument: str) -> list[Path]:
+    path = Path(argument)
+    if path.is_dir():
+        files = sorted(_walk(path))
+        if not files:
+            raise ValueError(f"no image in this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
+        return files
+    if path.exists():
+        return [path]
+    if not glob.has_magic(argument):
+        raise ValueError("no such file or folder")
+    matches = [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
+    files = [match for match in matches if match.is_file()]
+    if not files:
+        raise ValueError("no file matches this pattern")
+    return files
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file():
+            yield path
+
+
+def _write_csv(path: Path, found: Predictions) -> None:
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["image", "prediction", *found.classes])
+            for name, row in zip(found.names, found.probabilities, strict=True):
+                best = found.classes[int(row.argmax())]
+                writer.writerow([name, best, *(f"{value:.6f}" for value in row)])
+    except OSError as error:
+        raise IcfError(f"can't write {path}: {error.strerror}") from error
+
+
+def _print_table(found: Predictions, top: int) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("image", overflow="fold")
+    for place in range(min(top, len(found.classes))):
+        table.add_column("prediction" if place == 0 else f"{place + 1}", overflow="fold")
+    for name, row in zip(found.names, found.probabilities, strict=True):
+        best = (-row).argsort(kind="stable")[:top]
+        table.add_row(Text(name), *(Text(f"{found.classes[index]} {row[index]:.3f}") for index in best))
+    make_console().print(table)
+
+
+def _as_json(run_dir: Path, found: Predictions) -> dict[str, Any]:
+    return {
+        "run_dir": str(run_dir),
+        "classes": list(found.classes),
+        "notes": list(found.notes),
+        "skipped": [{"where": problem.where, "message": problem.message} for problem in found.skipped],
+        "predictions": [
+            {"image": name, "prediction": found.classes[int(row.argmax())], "probabilities": row.tolist()}
+            for name, row in zip(found.names, found.probabilities, strict=True)
+        ],
+    }

@@ -1,0 +1,75 @@
+"""``icf run``: the main job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import icf
+from icf.cli.options import NoPlugin, Overrides, RecipeFile, Runs, make_console
+from icf.plan import Plan, load_plan
+
+if TYPE_CHECKING:
+    from icf.cli.display import Display
+
+INTERRUPTED = 130
+"""Exit code of a process that Ctrl-C has ended."""
+
+
+def run(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, even if a run can be continued.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only warnings, notes and the score.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")] = False,
+    no_plugin: NoPlugin = None,
+) -> None:
+    """Do what a recipe says: prepare, split, train, ensemble, predict and report.
+
+    An interrupted run continues when the same command is typed again.
+
+    With --json: {"run_dir", "metrics", "notes", "warnings", "skipped", "submission", "report", "seconds"},
+    where "metrics" is the content of metrics.json.
+    """
+    plan = _open(recipe, overrides or [], no_plugin or [], silent=quiet or as_json)
+    try:
+        with _choose_display(quiet=quiet, as_json=as_json) as display:
+            from icf.executors import choose_executor
+            from icf.pipeline.run import run_pipeline
+
+            run_pipeline(plan, runs, choose_executor, display, fresh=fresh)
+    except KeyboardInterrupt:
+        print("interrupted; type the same command to continue", file=sys.stderr)
+        # SystemExit, because click would answer typer.Exit with a second message.
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _open(recipe: Path, overrides: list[str], blocked: list[str], *, silent: bool) -> Plan:
+    """Read the recipe and show what it asks, before anything is imported that takes seconds."""
+    if silent:
+        return load_plan(recipe, overrides, blocked)
+    console = make_console()
+    console.print(f"icf {icf.__version__}: {recipe.stem}", style="bold")
+    plan = load_plan(recipe, overrides, blocked)
+    from icf.cli.plan_table import print_plan
+
+    print_plan(console, plan)
+    return plan
+
+
+def _choose_display(*, quiet: bool, as_json: bool) -> Display:
+    from icf.cli.display import JsonDisplay, LiveDisplay, PlainDisplay, QuietDisplay
+
+    console = make_console()
+    if as_json:
+        return JsonDisplay(console, make_console(stderr=True))
+    if quiet:
+        return QuietDisplay(console, make_console(stderr=True))
+    # Rich believes FORCE_COLOR; a live view in a file would still be unreadable.
+    if sys.stdout.isatty() and not console.is_dumb_terminal:
+        return LiveDisplay(console)
+    return PlainDisplay(console)
