@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from icf.cli.options import NoPlugin, Overrides, RecipeFile, make_console, to_json
-from icf.errors import SHOWN
 from icf.plan import Plan, load_plan
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from icf.pipeline.check import CheckResult
+
+SHOWN = 20
+"""How many skipped images are named before the rest is only counted."""
 
 
 def check(
