@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 
+SHOWN = 20
+"""How many problems of one kind are shown before the rest is only counted."""
+
+
 class IcfError(Exception):
     """Something the user can mend; its text says what, where, what is allowed and what to do."""
 
@@ -38,7 +42,7 @@ class Problem:
 class ProblemsError(IcfError):
     """Many mistakes, found in one pass and shown together; beyond ``shown`` they are only counted."""
 
-    shown: ClassVar[int] = 20
+    shown: ClassVar[int] = SHOWN
 
     def __init__(self, title: str, problems: Sequence[Problem]) -> None:
         super().__init__(title, tuple(problems))

@@ -215,7 +215,7 @@ def test_every_problem_of_every_section_is_found_at_once(catalogue):
     assert problems["loss.rate"] == "found 2; must be less than or equal to 1"
     assert "did you mean 'rate'" in problems["loss.rte"]
     assert problems["loss.size.height"] == "found 0; must be greater than 0"
-    assert problems["loss.size.width"] == "unknown key 'width'; (allowed: height)"
+    assert problems["loss.size.width"] == "unknown key 'width' (allowed: height)"
     assert problems["loss.choice"] == "found 'x'; must be a whole number, or must be an array"
     assert "did you mean 'kit/net'" in problems["model"]
     assert problems["optimizer"] == "'kit/good' is of kind loss, not optimizer"
