@@ -1,0 +1,100 @@
+"""Pictures inside the report: pixels and PNG files as small data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from icf.components import FloatArray, IntArray, PixelArray
+from icf.pipeline.files import read_probabilities, read_table
+from icf.pipeline.folder import RunFolder
+
+THUMBNAIL = 160
+"""Longest side of a thumbnail in pixels; smaller images keep their size."""
+
+GRID_WIDTH = 960
+"""Largest width in pixels of the picture of a training batch."""
+
+_SMALL = 64
+"""Images up to this side are stored without loss: their pixels are seen one by one."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A row whose most probable class is wrong.
+
+    ``picture`` is a data URI; ``small`` says that its pixels should stay sharp when it is enlarged.
+    """
+
+    id: str
+    true: str
+    predicted: str
+    probability: float
+    probability_of_true: float
+    picture: str
+    small: bool
+
+
+def read_mistakes(folder: RunFolder, classes: Sequence[str], pixels: PixelArray, most: int) -> list[Mistake]:
+    """Return the out-of-fold rows that were predicted wrongly with the highest probability, surest first.
+
+    ``pixels`` is the training cache, uint8 [N, H, W, C].
+    """
+    path = folder.path / "oof.parquet"
+    ids, probabilities = read_probabilities(path, classes)
+    targets = read_table(path)["target"]
+    split = read_table(folder.split)
+    pixel_rows = dict(zip(split["id"], split["row"].tolist(), strict=True))
+    found = []
+    for row in rank_mistakes(probabilities, targets)[:most].tolist():
+        image = pixels[pixel_rows[ids[row]]]
+        predicted = int(probabilities[row].argmax())
+        found.append(
+            Mistake(
+                id=ids[row],
+                true=classes[targets[row]],
+                predicted=classes[predicted],
+                probability=float(probabilities[row, predicted]),
+                probability_of_true=float(probabilities[row, targets[row]]),
+                picture=encode_thumbnail(image),
+                small=max(image.shape[:2]) <= _SMALL,
+            )
+        )
+    return found
+
+
+def rank_mistakes(probabilities: FloatArray, targets: IntArray) -> IntArray:
+    """Return the rows of float64 [N, K] whose most probable class is not the target, surest first, int64."""
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != targets)
+    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
+
+
+def encode_thumbnail(pixels: PixelArray) -> str:
+    """Return uint8 [H, W, C] as a data URI, no side longer than THUMBNAIL."""
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return _encode(image, "PNG" if max(image.size) <= _SMALL else "JPEG")
+
+
+def read_grid(path: Path) -> str | None:
+    """Return the picture of a training batch as a data URI, or None when it is missing or unreadable."""
+    try:
+        image = Image.open(path).convert("RGB")
+    except (OSError, UnidentifiedImageError):
+        return None
+    if image.width <= GRID_WIDTH // 2:
+        return _encode(image, "PNG")
+    image.thumbnail((GRID_WIDTH, GRID_WIDTH), Image.Resampling.LANCZOS)
+    return _encode(image, "JPEG")
+
+
+def _encode(image: Image.Image, form: str) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format=form, quality=80, optimize=True)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,210 @@
+"""Stage "report": one self-contained HTML file that shows how good the result is and where it fails."""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from icf.components import IntArray
+from icf.pipeline.charts import Line, clean, draw_confusion, draw_lines
+from icf.pipeline.class_scores import find_confused_pairs, find_weakest, score_classes
+from icf.pipeline.files import read_json, read_table, write_text
+from icf.pipeline.folder import RunFolder
+from icf.pipeline.pictures import read_grid, read_mistakes
+from icf.pipeline.prepare import Prepared, describe_facts
+from icf.plan import Plan
+from icf.recipe import to_toml
+
+MATRIX_CLASSES = 40
+"""With more classes than this, a matrix can't be read; the most confused pairs are shown instead."""
+
+MISTAKES = 12
+SKIPPED = 200
+"""How many skipped images are named; data.json names them all."""
+
+History = dict[str, list[float]]
+
+
+def write_report(
+    plan: Plan, folder: RunFolder, data: Prepared, environment: dict[str, Any], seconds: Mapping[str, float]
+) -> Path:
+    """Write report.html of a finished run, and return its path.
+
+    ``environment`` is what describe_environment returns; ``seconds`` is the time that each stage took.
+    The file needs no network and no script.
+    """
+    metrics = read_json(folder.metrics)
+    split = read_json(folder.path / "split.json")
+    content = {
+        "plan": plan,
+        "folder": folder.path.name,
+        "data": data,
+        "problem": _describe_problem(plan),
+        "summary": _summarise(plan, metrics),
+        "scores": _list_scores(plan, metrics),
+        "metrics": metrics,
+        "folds": _describe_folds(plan, metrics["folds"]),
+        "curves": _draw_curves(plan, folder, metrics["folds"]),
+        "classes": _describe_classes(np.asarray(metrics["confusion"], dtype=np.int64), data.classes),
+        "mistakes": read_mistakes(folder, data.classes, data.train.cache.pixels, MISTAKES),
+        "grid": read_grid(folder.fold(0).augmented),
+        "facts": _list_facts(data),
+        "skipped": data.skipped[:SKIPPED],
+        "warnings": list(dict.fromkeys([*plan.warnings, *data.warnings, *split["warnings"]])),
+        "split": _describe_split(folder, split),
+        "seconds": seconds,
+        "recipe": to_toml(plan.filled_recipe()),
+        "environment": list(flatten(environment)),
+    }
+    path = folder.path / "report.html"
+    text = _load_templates().get_template("report.html.j2").render(content)
+    # File names that are no valid UTF-8 come as lone surrogates, which can't be written.
+    write_text(path, text.encode(errors="backslashreplace").decode())
+    return path
+
+
+@cache
+def _load_templates() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("icf.pipeline", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {
+        "score": format_score,
+        "share": format_share,
+        "duration": format_duration,
+        "clean": clean,
+    }
+    return templates
+
+
+def format_score(value: float) -> str:
+    """Return a score with four decimals, fewer for large and an exponent for tiny ones, a dash for NaN."""
+    if not math.isfinite(value):
+        return "–"
+    if value and abs(value) < 5e-4:
+        return f"{value:.1e}"
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
+
+
+def format_share(value: float) -> str:
+    """Return a fraction as per cent; only what is exactly all or nothing is written as 100 % or 0 %."""
+    if not math.isfinite(value):
+        return "–"
+    percent = 100 * value
+    if 99.5 <= percent < 100:
+        return f"{min(percent, 99.9):.1f} %"
+    return "< 1 %" if 0 < percent < 0.5 else f"{percent:.0f} %"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time as a person says it: 0.4 s, 12 s, 3 min 05 s, 2 h 07 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Yield name and text of every value of a nested mapping."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}: ")
+        elif isinstance(value, list | tuple):
+            yield f"{prefix}{name}", ", ".join(map(str, value)) or "none"
+        else:
+            yield f"{prefix}{name}", "not installed" if value is None else str(value)
+
+
+def _describe_problem(plan: Plan) -> list[tuple[str, str]]:
+    problem = plan.recipe.problem
+    lines = [("Input", problem.input), ("Output", problem.output), ("Use", problem.use)]
+    return [(name, text) for name, text in lines if text]
+
+
+def _summarise(plan: Plan, metrics: Mapping[str, Any]) -> list[str]:
+    arch = plan.model.params.get("arch")
+    model = f"{plan.model.ref} {arch}" if arch else plan.model.ref
+    count = len(metrics["folds"])
+    return [plan.dataset.ref, model, plan.loss.ref, f"{count} folds" if count > 1 else "1 fold"]
+
+
+def _list_scores(plan: Plan, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    test = metrics.get("test", {})
+    return [
+        {
+            "name": choice.ref,
+            "direction": "higher is better" if choice.maximize else "lower is better",
+            "oof": metrics["oof"][choice.ref],
+            "test": test.get(choice.ref),
+        }
+        for choice in plan.metrics
+    ]
+
+
+def _describe_folds(plan: Plan, folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    names = [choice.ref for choice in plan.metrics]
+    columns = {name: [fold["metrics"][name] for fold in folds] for name in names}
+    return {
+        "names": names,
+        "rows": folds,
+        "means": [statistics.fmean(column) for column in columns.values()],
+        "spreads": [statistics.stdev(column) if len(column) > 1 else math.nan for column in columns.values()],
+    }
+
+
+def _read_history(path: Path) -> History:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else {})}
+
+
+def _draw_curves(plan: Plan, folder: RunFolder, folds: Sequence[Mapping[str, Any]]) -> list[str]:
+    losses, scores = [], []
+    name = plan.metrics[0].ref
+    for fold in folds:
+        history = _read_history(folder.fold(fold["fold"]).history)
+        epochs = [epoch + 1 for epoch in history["epoch"]]
+        label, colour, best = f"fold {fold['fold']}", fold["fold"], fold["best_epoch"]
+        losses.append(Line(epochs, history["train_loss"], colour=colour, dashed=True))
+        losses.append(Line(epochs, history["val_loss"], label, colour, mark=best))
+        scores.append(Line(epochs, history[name], label, colour, mark=best))
+    loss_chart = draw_lines(losses, title="loss per epoch", x_label="epoch", y_label="loss")
+    return [loss_chart, draw_lines(scores, title=f"{name} per epoch", x_label="epoch", y_label=name)]
+
+
+def _describe_classes(confusion: IntArray, classes: Sequence[str]) -> dict[str, Any]:
+    scores = score_classes(confusion, classes)
+    many = len(classes) > MATRIX_CLASSES
+    return {
+        "scores": scores,
+        "many": many,
+        "weakest": find_weakest(scores, 10 if many else max(1, min(5, len(classes) // 4))),
+        "matrix": None if many else draw_confusion(confusion.tolist(), classes),
+        "pairs": find_confused_pairs(confusion, classes, 30 if many else 5),
+    }
+
+
+def _list_facts(data: Prepared) -> list[tuple[str, str]]:
+    facts = {**describe_facts(data), "resizing": data.preprocessing.resize, "weights": data.weights}
+    shown = ((name, value) for name, value in facts.items() if value is not None)
+    return [(name, f"{value:,}" if isinstance(value, int) else str(value)) for name, value in shown]
+
+
+def _describe_split(folder: RunFolder, split: Mapping[str, Any]) -> dict[str, Any]:
+    return {**split, "train_only": int((read_table(folder.split)["fold"] < 0).sum())}

@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.metrics import precision_recall_fscore_support
+
+from icf.errors import Problem
+from icf.pipeline.class_scores import find_confused_pairs, find_weakest, score_classes
+from icf.pipeline.ensemble import ensemble
+from icf.pipeline.files import read_json, read_table, write_json, write_probabilities, write_rows
+from icf.pipeline.folder import RunFolder, open_run_folder
+from icf.pipeline.pictures import THUMBNAIL, encode_thumbnail, rank_mistakes, read_grid, read_mistakes
+from icf.pipeline.prepare import Prepared, prepare, save_prepared
+from icf.pipeline.report import flatten, format_duration, format_score, format_share, write_report
+from icf.pipeline.split import make_split, save_split
+from icf.plan import Plan, make_plan
+from icf.plugins import load_plugins
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+NASTY = "<script>alert(1)<"
+ENVIRONMENT: dict[str, Any] = {"python": "3.11", "gpus": [], "packages": {"torch": "2.14", "ray": None}}
+SECONDS = {"prepare": 1.25, "fit": 75.0}
+
+
+def draw_images(root: Path, classes: Sequence[str], each: int, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    for index, name in enumerate(classes):
+        folder = root / "train" / name
+        folder.mkdir(parents=True)
+        for row in range(each):
+            coarse = rng.integers(0, 256, (4, 3, 3), dtype=np.uint8)
+            image = Image.fromarray(coarse).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+            image.save(folder / f"{index:02d}'\"&{row:03d}.png")
+
+
+PLUGINS = ["images", "nn", "loss", "metric", "optimizer", "scheduler", "sampler", "ensemble"]
+
+
+def make_a_plan(root: Path, folds: int, size: tuple[int, int], **sections: Any) -> Plan:
+    raw = {
+        "dataset": {"use": "images/folder", "root": str(root)},
+        "model": {"use": "nn/sequential-cnn"},
+        "split": {"folds": folds},
+        "transforms": {"image_size": list(size)},
+        **sections,
+    }
+    return make_plan(raw, load_plugins(only=PLUGINS), "leaves")
+
+
+def write_fold(folder: RunFolder, plan: Plan, fold: int, classes: Sequence[str], epochs: int, skill: float) -> None:
+    rng = np.random.default_rng(fold)
+    split = read_table(folder.split)
+    rows = np.flatnonzero(split["fold"] == fold)
+    logits = rng.normal(0, 1.4, (len(rows), len(classes)))
+    logits[np.arange(len(rows)), split["target"][rows]] += skill
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    files = folder.fold(fold)
+    ids = [split["id"][row] for row in rows]
+    write_probabilities(files.oof, ids, classes, probabilities, target=split["target"][rows])
+    names = [choice.ref for choice in plan.metrics]
+    noise = rng.normal(0, 0.015, (epochs, 3))
+    history = []
+    for epoch in range(epochs):
+        score = 0.8 - 0.6 * np.exp(-epoch / 4) + noise[epoch, 0]
+        losses = {
+            "train_loss": 2.8 * np.exp(-epoch / 5) + 0.1,
+            "val_loss": 2.4 * np.exp(-epoch / 4) + 0.6 + 0.01 * epoch,
+        }
+        row = {"epoch": epoch, **losses, "learning_rate": 1e-3, "images_per_second": 500.0}
+        history.append({**row, **dict.fromkeys(names, score)})
+    write_rows(files.history, history)
+    best = int(np.argmax([row[names[0]] for row in history]))
+    result = {"fold": fold, "best_epoch": best, "epochs": epochs, "rows": len(rows), "precision": "float32"}
+    write_json(files.metrics, {**result, "metrics": {name: history[best][name] for name in names}})
+    tiles = [[rng.integers(0, 256, (24, 24, 3), dtype=np.uint8) for _ in range(8)] for _ in range(4)]
+    Image.fromarray(np.vstack([np.hstack(line) for line in tiles])).save(files.augmented)
+
+
+def make_run(
+    tmp: Path, classes: Sequence[str], *, each: int = 12, folds: int = 3, size: tuple[int, int] = (24, 20),
+    epochs: int = 4, skill: float = 3.0, **sections: Any,
+) -> tuple[Plan, RunFolder, Prepared]:  # fmt: skip
+    draw_images(tmp / "data", classes, each, size)
+    plan = make_a_plan(tmp / "data", folds, size, **sections)
+    folder = open_run_folder(plan, tmp / "runs")
+    data = prepare(plan, lambda *_: None)
+    save_prepared(data, folder)
+    split = make_split(plan.recipe.split, data.train, data.classes, seed=0)
+    save_split(split, data.train, folder)
+    for fold in range(folds):
+        write_fold(folder, plan, fold, data.classes, epochs, skill)
+    ensemble(plan, folder, folds, data.classes)
+    return plan, folder, data
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced, and collects tags, attributes and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+    def count(self, tag: str, **attributes: str) -> int:
+        return sum(name == tag and attributes.items() <= found.items() for name, found in self.tags)
+
+
+def read_page(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_report_of_a_run_says_what_the_run_folder_says(tmp_path: Path) -> None:
+    problem = {"question": "Which tree is it?", "input": "one leaf", "output": "its tree", "use": "a walk"}
+    plan, folder, data = make_run(tmp_path, ["ash", "birch", "elm", "oak"], problem=problem)
+    data = replace(data, notes=("rendered demo data",), skipped=(Problem("a/b.jpg", "the file is empty"),))
+    path = write_report(plan, folder, data, ENVIRONMENT, SECONDS)
+    page = read_page(path)
+    metrics, split = read_json(folder.metrics), read_json(folder.path / "split.json")
+    expected = [
+        "leaves", "Which tree is it?", "one leaf", "its tree", "a walk", "rendered demo data",
+        f"{metrics['oof']['metric/macro-f1']['value']:.4f}", f"{metrics['oof']['metric/log-loss']['high']:.4f}",
+        metrics["interval"], "mean of the folds", split["method"], split["hash"], "16, 16, 16",
+        "1 image skipped", "a/b.jpg", "the file is empty", "1 min 15 s", 'use = "images/folder"', "batch_size = 64",
+        "packages: ray", "not installed", plan.identity, folder.path.name,
+    ]  # fmt: skip
+    assert [text for text in expected if text not in page.text] == []
+    assert "test" not in [text.strip() for text in re.findall(r"<th[^>]*>([^<]*)</th>", path.read_text())]
+    wrong = metrics["rows"] - sum(metrics["confusion"][index][index] for index in range(4))
+    assert page.count("figure") == min(12, wrong) > 0
+    assert page.count("svg") == 3
+
+
+def test_report_needs_no_network_and_no_script(tmp_path: Path) -> None:
+    plan, folder, data = make_run(tmp_path, ["a", "b"])
+    path = write_report(plan, folder, data, ENVIRONMENT, SECONDS)
+    page = read_page(path)
+    assert page.count("script") == page.count("link") == page.count("iframe") == 0
+    addresses = [value for _, found in page.tags for name, value in found.items() if name in {"src", "href"}]
+    assert addresses
+    assert all(address.startswith(("data:image/", "#")) for address in addresses)
+    assert not any(name.startswith("on") for _, found in page.tags for name in found)
+    assert not re.search(r"url\(|@import", path.read_text())
+
+
+def test_strings_of_the_data_are_escaped(tmp_path: Path) -> None:
+    plan, folder, data = make_run(tmp_path, [NASTY, "b&b\"'", "c"], skill=0.0, problem={"question": "<b>why?</b>"})
+    undecodable = b"\xff<i>.png".decode(errors="surrogateescape")
+    data = replace(data, notes=("<img src=x onerror=y>",), skipped=(Problem(undecodable, "<u>bad</u>"),))
+    path = write_report(plan, folder, data, {"<em>": "<em>"}, {"<tt>": 1.0})
+    page = read_page(path)
+    assert page.count("script") == page.count("em") == page.count("tt") == page.count("u") == 0
+    assert all(found.get("src") != "x" for _, found in page.tags)
+    assert NASTY in page.text
+    assert "\\udcff<i>.png" in page.text
+    assert any(found["alt"].startswith("00'\"&") or "'\"&" in found["alt"] for tag, found in page.tags if tag == "img")
+
+
+def test_report_can_be_written_again_to_the_same_bytes(tmp_path: Path) -> None:
+    plan, folder, data = make_run(tmp_path, ["a", "b"])
+    first = write_report(plan, folder, data, ENVIRONMENT, SECONDS).read_bytes()
+    assert write_report(plan, folder, data, ENVIRONMENT, SECONDS).read_bytes() == first
+    assert [p.name for p in folder.path.iterdir() if p.name.endswith(".tmp")] == []
+
+
+def test_one_fold_one_epoch_no_mistake_no_picture(tmp_path: Path) -> None:
+    plan, folder, data = make_run(tmp_path, ["a", "b"], epochs=1, skill=50.0)
+    metrics = read_json(folder.metrics)
+    write_json(folder.metrics, {**metrics, "folds": metrics["folds"][:1]})
+    folder.fold(0).augmented.unlink()
+    page = read_page(write_report(plan, folder, data, {}, {}))
+    assert "No row was predicted wrongly" in page.text
+    assert "mean of the folds" not in page.text
+    assert page.count("figure") == page.count("img") == 0
+
+
+def test_test_scores_stand_beside_those_out_of_fold(tmp_path: Path) -> None:
+    plan, folder, data = make_run(tmp_path, ["a", "b"])
+    scores = {choice.ref: {"value": 0.71234, "low": 0.6, "high": 0.8} for choice in plan.metrics}
+    write_json(folder.metrics, {**read_json(folder.metrics), "test": scores})
+    page = read_page(write_report(plan, folder, data, ENVIRONMENT, SECONDS))
+    assert page.text.count("0.7123") == len(plan.metrics)
+
+
+def test_many_classes_give_pairs_instead_of_a_matrix(tmp_path: Path) -> None:
+    plan, folder, data = make_run(tmp_path, [f"class {index:03d}" for index in range(45)], each=3, skill=1.0)
+    path = write_report(plan, folder, data, ENVIRONMENT, SECONDS)
+    page = read_page(path)
+    assert page.count("svg", **{"class": "matrix"}) == 0
+    assert "All 45 classes" in page.text
+    assert path.stat().st_size < 300_000
+
+
+def test_long_lists_of_skipped_images_are_counted(tmp_path: Path) -> None:
+    plan, folder, data = make_run(tmp_path, ["a", "b"])
+    data = replace(data, skipped=tuple(Problem(f"{index}.jpg", "truncated") for index in range(1234)))
+    page = read_page(write_report(plan, folder, data, ENVIRONMENT, SECONDS))
+    assert "1234 images skipped" in page.text
+    assert "and 1034 more" in page.text
+
+
+def test_mistakes_show_the_pixels_of_their_ids(tmp_path: Path) -> None:
+    _, folder, data = make_run(tmp_path, ["a", "b", "c"], skill=0.5)
+    mistakes = read_mistakes(folder, data.classes, data.train.cache.pixels, 8)
+    assert [m.probability for m in mistakes] == sorted((m.probability for m in mistakes), reverse=True)
+    position = {name: row for row, name in enumerate(data.train.ids)}
+    for mistake in mistakes:
+        row = position[mistake.id]
+        assert mistake.true == data.classes[data.train.targets[row]] != mistake.predicted
+        shown = np.asarray(decode(mistake.picture))
+        assert np.array_equal(shown, np.asarray(Image.open(data.train.sources[row])))
+
+
+def decode(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def test_rank_mistakes_against_a_plain_loop() -> None:
+    rng = np.random.default_rng(0)
+    probabilities, targets = rng.dirichlet(np.ones(4), 50), rng.integers(0, 4, 50)
+    wrong = [row for row in range(50) if probabilities[row].argmax() != targets[row]]
+    expected = sorted(wrong, key=lambda row: -probabilities[row].max())
+    assert rank_mistakes(probabilities, targets).tolist() == expected
+    assert rank_mistakes(np.eye(3), np.arange(3)).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((512, 384, 3), (120, 160)), ((28, 28, 1), (28, 28)), ((160, 640, 3), (160, 40)), ((1, 1, 3), (1, 1))],
+)
+def test_thumbnails_keep_their_shape_and_are_never_enlarged(shape: tuple[int, ...], size: tuple[int, int]) -> None:
+    image = decode(encode_thumbnail(np.full(shape, 77, dtype=np.uint8)))
+    assert image.size == size
+    assert max(image.size) <= THUMBNAIL
+    assert abs(int(np.asarray(image).mean()) - 77) <= 1
+
+
+def test_large_grids_are_made_small(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (900, 1800, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "grid.png")
+    uri = read_grid(tmp_path / "grid.png")
+    assert uri is not None
+    assert decode(uri).size == (960, 480)
+    assert len(uri) < 500_000
+    assert read_grid(tmp_path / "none.png") is None
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    assert read_grid(tmp_path / "broken.png") is None
+
+
+@given(st.integers(2, 9), st.integers(0, 60), st.integers(0, 2**32))
+def test_class_scores_are_scikit_learns(classes: int, count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    targets, predicted = rng.integers(0, classes, (2, count))
+    confusion = np.bincount(targets * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    scores = score_classes(confusion, [f"{index}" for index in range(classes)])
+    if count == 0:
+        assert all(np.isnan(score.f1) for score in scores)
+        return
+    reference = precision_recall_fscore_support(targets, predicted, labels=np.arange(classes), zero_division=np.nan)
+    np.testing.assert_allclose([score.precision for score in scores], reference[0])
+    np.testing.assert_allclose([score.recall for score in scores], reference[1])
+    has_rows = reference[3] > 0
+    np.testing.assert_allclose(
+        np.array([score.f1 for score in scores])[has_rows], np.nan_to_num(reference[2])[has_rows]
+    )
+    assert [score.rows for score in scores] == reference[3].tolist()
+
+
+def test_weakest_classes_and_confused_pairs() -> None:
+    confusion = np.array([[8, 2, 0, 0], [5, 5, 0, 0], [0, 0, 10, 0], [0, 0, 0, 0]])
+    names = ["a", "b", "c", "d"]
+    assert [score.name for score in find_weakest(score_classes(confusion, names), 9)] == ["b", "a"]
+    pairs = find_confused_pairs(confusion, names, 5)
+    assert [(p.true, p.predicted, p.count, p.share) for p in pairs] == [("b", "a", 5, 0.5), ("a", "b", 2, 0.2)]
+    assert len(find_confused_pairs(confusion, names, 1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.73456, "0.7346"), (0.0, "0.0000"), (1.0, "1.0000"), (1e-5, "1.0e-05"), (123.456, "123.5"), (float("nan"), "–")],
+)
+def test_scores_as_text(value: float, text: str) -> None:
+    assert format_score(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0 %"),
+        (1, "100 %"),
+        (0.999, "99.9 %"),
+        (0.99999, "99.9 %"),
+        (0.004, "< 1 %"),
+        (0.255, "26 %"),
+        (float("nan"), "–"),
+    ],
+)
+def test_shares_as_text(value: float, text: str) -> None:
+    assert format_share(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7620, "2 h 07 min")],
+)
+def test_durations_as_text(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+def test_flatten_names_nested_values() -> None:
+    assert list(flatten({"a": {"b": 1, "c": None}, "d": [], "e": ["x", "y"]})) == [
+        ("a: b", "1"), ("a: c", "not installed"), ("d", "none"), ("e", "x, y"),
+    ]  # fmt: skip
+
+
+def test_the_recipe_in_the_report_is_the_one_in_the_folder(tmp_path: Path) -> None:
+    plan, folder, data = make_run(tmp_path, ["a", "b"])
+    page = read_page(write_report(plan, folder, data, json.loads(json.dumps(ENVIRONMENT)), SECONDS))
+    assert (folder.path / "recipe.toml").read_text().strip() in page.text
