@@ -43,9 +43,7 @@ def load_folder(params: FolderParams, ctx: icf.DatasetContext) -> icf.DatasetCon
     if test is None:
         return icf.DatasetContent(classes=classes, train=train, notes=tuple(notes))
     submission = icf.SubmissionFormat(ids=test.ids, values=classes)
-    return icf.DatasetContent(
-        classes=classes, train=train, test=test, submission=submission, notes=tuple(notes)
-    )
+    return icf.DatasetContent(classes=classes, train=train, test=test, submission=submission, notes=tuple(notes))
 
 
 def _ids(root: Path, images: Sequence[Path]) -> list[str]:
@@ -71,9 +69,7 @@ def _class_root(params: FolderParams) -> Path:
 
 def _class_folders(params: FolderParams, base: Path) -> list[Path]:
     test = _below(params.root, params.test) if params.test else None
-    folders = [
-        path for path in base.iterdir() if path.is_dir() and not path.name.startswith(".") and path != test
-    ]
+    folders = [path for path in base.iterdir() if path.is_dir() and not path.name.startswith(".") and path != test]
     if len(folders) < 2:
         found = ", ".join(sorted(path.name for path in folders)) or "none"
         raise icf.DataError(f"{base} must have at least two folders, one per class; found: {found}")

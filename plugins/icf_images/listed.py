@@ -51,9 +51,7 @@ def load_csv(params: CsvParams, ctx: icf.DatasetContext) -> icf.DatasetContent: 
         groups=groups,
         folds=folds,
     )
-    return icf.DatasetContent(
-        classes=classes, train=train, test=test, submission=submission, notes=tuple(notes)
-    )
+    return icf.DatasetContent(classes=classes, train=train, test=test, submission=submission, notes=tuple(notes))
 
 
 def sort_classes(labels: set[str]) -> tuple[str, ...]:
@@ -168,9 +166,7 @@ def _groups(params: CsvParams, table: Table, rows: Sequence[ListedImage], report
     return [row.row.cells[params.group_column] for row in rows]
 
 
-def _folds(
-    params: CsvParams, table: Table, rows: Sequence[ListedImage], report: Report
-) -> icf.IntArray | None:
+def _folds(params: CsvParams, table: Table, rows: Sequence[ListedImage], report: Report) -> icf.IntArray | None:
     if params.fold_column is None:
         return None
     folds = []
@@ -228,6 +224,4 @@ def _submission(
             values=submission_values(classes),
         )
     table = read_table(_below(params.root, params.sample_submission), report)
-    return read_submission(
-        table, classes, test.ids, report, notes=notes, allow_repeats=params.duplicates != "error"
-    )
+    return read_submission(table, classes, test.ids, report, notes=notes, allow_repeats=params.duplicates != "error")

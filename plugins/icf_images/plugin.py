@@ -72,9 +72,7 @@ class CsvParams(icf.Params):
         None, min_length=1, description="column with the fold of a row, a whole number from 0"
     )
     image_folder: str = Field("", description="folder that the paths in the CSV file start from")
-    image_extension: str = Field(
-        "", description="ending that the paths in the CSV file lack, for example '.jpg'"
-    )
+    image_extension: str = Field("", description="ending that the paths in the CSV file lack, for example '.jpg'")
     test_csv: str | None = Field(
         None, min_length=1, description="file with one row per image to predict; no label column is needed"
     )
@@ -111,9 +109,7 @@ class CsvParams(icf.Params):
     @model_validator(mode="after")
     def _sample_has_images(self) -> CsvParams:
         if self.sample_submission and not (self.test_csv or self.test_folder):
-            raise ValueError(
-                "sample_submission needs test_csv or test_folder, which say where its images are"
-            )
+            raise ValueError("sample_submission needs test_csv or test_folder, which say where its images are")
         return self
 
 

@@ -37,9 +37,7 @@ def read_submission(
     """
     id_column, *columns = table.columns
     if not columns:
-        raise icf.DataError(
-            f"{table.path} has only the column {id_column!r}; a column for the answer is missing"
-        )
+        raise icf.DataError(f"{table.path} has only the column {id_column!r}; a column for the answer is missing")
     if len(columns) > 1:
         _check_class_columns(table, columns, classes)
     ids = [row.cells[id_column] for row in table.rows]
