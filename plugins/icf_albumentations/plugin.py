@@ -1,0 +1,28 @@
+"""Hooks and parameters of the plugin ``albumentations``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import Field, JsonValue
+
+import icf
+
+
+class TransformParams(icf.Params):
+    """What a user may choose for ``albumentations/transform``."""
+
+    op: str = Field(min_length=1, description="Class of albumentations, such as CLAHE")
+    args: dict[str, JsonValue] = Field(default_factory=dict, description="Arguments of the class, without p")
+    p: float = Field(default=0.5, ge=0.0, le=1.0, description="Probability for each image")
+
+
+@icf.hookimpl
+def icf_transforms() -> Iterable[icf.Transform]:
+    """Offer the transforms of albumentations as one component."""
+    yield icf.Transform(
+        name="transform",
+        factory="icf_albumentations.transforms:build_transform",
+        params=TransformParams,
+        summary="Any image transform of albumentations",
+    )

@@ -1,0 +1,117 @@
+"""Transforms of albumentations, applied image by image."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import icf
+from icf_albumentations.names import suggest
+from icf_albumentations.plugin import TransformParams
+
+NORMALISING = frozenset({"FromFloat", "Normalize", "ToFloat", "ToTensor3D", "ToTensorV2"})
+UNFIT = {
+    "BasicTransform": "it does nothing by itself",
+    "DualTransform": "it does nothing by itself",
+    "ImageOnlyTransform": "it does nothing by itself",
+    "Lambda": "a recipe holds no code",
+    "Transform3D": "it does nothing by itself",
+}
+
+
+def build_transform(params: TransformParams, _ctx: icf.TransformContext) -> AlbumentationsTransform:
+    """Build the transform: uint8 [N, C, H, W] -> uint8 [N, C, H', W'].
+
+    Raises PluginError for an unknown class, arguments it does not take, and classes that normalise or
+    change the number format.
+    """
+    library = _import_quietly()
+    transform_class = _find_class(library, params.op)
+    takes = [name for name in inspect.signature(transform_class).parameters if name != "p"]
+    unknown = sorted(set(params.args) - set(takes))
+    if unknown:
+        raise icf.PluginError(
+            f"albumentations/transform: {params.op} has no argument '{unknown[0]}'{suggest(unknown[0], takes)} "
+            f"(it takes: {', '.join(takes)})"
+        )
+    try:
+        transform = transform_class(**params.args, p=params.p)
+    except (TypeError, ValueError) as error:
+        raise icf.PluginError(
+            f"albumentations/transform: {params.op} does not take args = {params.args}: {error}"
+        ) from None
+    return AlbumentationsTransform(params.op, library.Compose([transform]))
+
+
+def _import_quietly() -> ModuleType:
+    """Import albumentations without the question to PyPI whether there is a newer one."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations
+
+    library: ModuleType = albumentations
+    return library
+
+
+def _find_class(library: ModuleType, op: str) -> type[Any]:
+    known: dict[str, type[Any]] = {
+        name: member
+        for name, member in vars(library).items()
+        if inspect.isclass(member) and issubclass(member, library.BasicTransform)
+    }
+    if op not in known:
+        nests = inspect.isclass(getattr(library, op, None)) and issubclass(getattr(library, op), library.BaseCompose)
+        reason = "it holds other transforms; list each as an entry of its own" if nests else "no such class"
+        raise icf.PluginError(f'albumentations/transform: op = "{op}": {reason}{suggest(op, known)}')
+    if op in NORMALISING:
+        raise icf.PluginError(
+            f"albumentations/transform: {op} is not needed: images stay uint8, and icf converts and normalises "
+            "them itself, last. Leave it out."
+        )
+    if op in UNFIT:
+        raise icf.PluginError(f"albumentations/transform: {op} can't be used here: {UNFIT[op]}.")
+    return known[op]
+
+
+class AlbumentationsTransform:
+    """A transform of albumentations, seeded for each batch from the generator that is passed in."""
+
+    def __init__(self, op: str, compose: Any) -> None:
+        self.op = op
+        self.compose = compose
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the changed batch, laid out as [N, H, W, C] in memory; raises PluginError on failure."""
+        self.compose.set_random_seed(int(torch.randint(2**31 - 1, (), generator=generator)))
+        if not len(images):
+            return images
+        changed = [self._apply(image) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
+        sizes = sorted({image.shape[:2] for image in changed})
+        if len(sizes) > 1:
+            raise icf.PluginError(
+                f"albumentations/transform: {self.op} made images of different sizes {sizes[0]}, {sizes[1]}; "
+                "a batch needs one size"
+            )
+        return torch.from_numpy(np.stack(changed)).permute(0, 3, 1, 2).to(images.device)
+
+    def _apply(self, image: icf.PixelArray) -> icf.PixelArray:
+        # Some transforms write into their input, which may be the caller's memory.
+        try:
+            changed: icf.PixelArray = self.compose(image=image.copy())["image"]
+        except Exception as error:  # OpenCV and albumentations raise a dozen kinds
+            raise icf.PluginError(
+                f"albumentations/transform: {self.op} failed on an image of {image.shape}: {error}"
+            ) from error
+        if changed.ndim == 2:
+            changed = changed[:, :, None]
+        if changed.dtype != np.uint8 or changed.shape[2:] != image.shape[2:]:
+            raise icf.PluginError(
+                f"albumentations/transform: {self.op} made {changed.dtype} {changed.shape} of uint8 {image.shape}; "
+                f"it must keep uint8 and the number of channels ({image.shape[2]})"
+            )
+        return changed
