@@ -80,8 +80,7 @@ def _check_args(params: ModelParams) -> None:
     taken = sorted(set(params.args) & set(RESERVED))
     if taken:
         raise icf.PluginError(
-            f"timm/model: args may not set {', '.join(taken)}: "
-            "icf sets them from the data and the other parameters"
+            f"timm/model: args may not set {', '.join(taken)}: icf sets them from the data and the other parameters"
         )
 
 

@@ -45,9 +45,7 @@ def _check_name(name: str) -> None:
     plain = name.lower().removeprefix("lookahead_")
     names: list[str] = timm_optim.list_optimizers()
     if plain not in names:
-        raise icf.PluginError(
-            f'timm/optimizer: name = "{name}": timm has no such optimizer{suggest(plain, names)}'
-        )
+        raise icf.PluginError(f'timm/optimizer: name = "{name}": timm has no such optimizer{suggest(plain, names)}')
     if plain in SECOND_ORDER:
         raise icf.PluginError(
             f"timm/optimizer: '{name}' needs second-order gradients, which icf does not compute; use 'adamw'"

@@ -68,9 +68,7 @@ def _find_in_hub(arch: str) -> WeightsSource:
         )
     cached = _find_cached(config)
     if cached is not None:
-        return WeightsSource(
-            kind="cache", file=cached, description=f"{_name_weights(config)}, from the cache"
-        )
+        return WeightsSource(kind="cache", file=cached, description=f"{_name_weights(config)}, from the cache")
     if not _is_hub_reachable(config):
         raise icf.PluginError(_explain_unreachable(arch, config))
     return WeightsSource(kind="hub", description=_name_weights(config))

@@ -55,8 +55,7 @@ def test_images_are_halved_between_stages_only_while_large_enough() -> None:
 def test_same_seed_same_weights_and_global_state_is_untouched() -> None:
     before = torch.get_rng_state()
     networks = [
-        build_sequential_cnn(SequentialCnnParams(), icf.ModelContext(num_classes=2, seed=seed))
-        for seed in (1, 1, 2)
+        build_sequential_cnn(SequentialCnnParams(), icf.ModelContext(num_classes=2, seed=seed)) for seed in (1, 1, 2)
     ]
     assert torch.equal(before, torch.get_rng_state())
     first, same, other = (network.head.weight for network in networks)
