@@ -38,7 +38,7 @@ from icf.components import (
     Transform,
     TransformContext,
 )
-from icf.errors import BadImagesError, DataError, IcfError, PluginError, Problem
+from icf.errors import BadImagesError, DataError, IcfError, PluginError, Problem, did_you_mean, suggest
 from icf.events import EpochEnd, FoldEnd, FoldStart, RunEnd, RunStart
 from icf.hookspecs import hookimpl
 from icf.params import Params
@@ -88,5 +88,7 @@ __all__ = [
     "SubmissionFormat",
     "Transform",
     "TransformContext",
+    "did_you_mean",
     "hookimpl",
+    "suggest",
 ]

@@ -267,7 +267,7 @@ MetricFunction: TypeAlias = "Callable[[FloatArray, IntArray], float]"
 
 @dataclass(frozen=True, kw_only=True)
 class Metric(Component):
-    """A metric. Factory: ``(params, MetricContext) -> MetricFunction``. Always computed on all rows, never per batch."""
+    """A metric. Factory: ``(params, MetricContext) -> MetricFunction``. Computed on all rows at once."""
 
     kind: ClassVar[str] = "metric"
     maximize: bool = True
@@ -302,12 +302,9 @@ class Ensembler(Component):
     kind: ClassVar[str] = "ensembler"
 
 
-Kind = Literal[
-    "dataset", "model", "loss", "scheduler", "metric", "ensembler", "transform", "optimizer", "sampler"
-]
+Kind = Literal["dataset", "model", "loss", "scheduler", "metric", "ensembler", "transform", "optimizer", "sampler"]
 
 KINDS: dict[str, type[Component]] = {
-    cls.kind: cls
-    for cls in (Dataset, Model, Loss, Scheduler, Metric, Ensembler, Transform, Optimizer, Sampler)
+    cls.kind: cls for cls in (Dataset, Model, Loss, Scheduler, Metric, Ensembler, Transform, Optimizer, Sampler)
 }
 """Kind -> descriptor class; the hook of a kind is ``icf_<kind>s``."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-
 SHOWN = 20
 """How many problems of one kind are shown before the rest is only counted."""
 
@@ -72,7 +71,13 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     names = sorted(allowed)
     if not names:
         return ""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"{hint} (allowed: {shown})"
+    return f"{suggest(name, names, most=1)} (allowed: {shown})"
+
+
+def suggest(name: str, allowed: Iterable[str], most: int = 4) -> str:
+    """Return a hint such as ``; did you mean 'resnet18' or 'resnet10t'?``, empty when nothing is near."""
+    close = difflib.get_close_matches(name, sorted(allowed), n=most, cutoff=0.6)
+    if not close:
+        return ""
+    return "; did you mean " + " or ".join(f"'{candidate}'" for candidate in close) + "?"

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 import icf
-from icf_albumentations.names import suggest
 from icf_albumentations.plugin import TransformParams
 
 NORMALISING = frozenset({"FromFloat", "Normalize", "ToFloat", "ToTensor3D", "ToTensorV2"})
@@ -37,7 +36,7 @@ def build_transform(params: TransformParams, _ctx: icf.TransformContext) -> Albu
     unknown = sorted(set(params.args) - set(takes))
     if unknown:
         raise icf.PluginError(
-            f"albumentations/transform: {params.op} has no argument '{unknown[0]}'{suggest(unknown[0], takes)} "
+            f"albumentations/transform: {params.op} has no argument '{unknown[0]}'{icf.suggest(unknown[0], takes)} "
             f"(it takes: {', '.join(takes)})"
         )
     try:
@@ -67,7 +66,7 @@ def _find_class(library: ModuleType, op: str) -> type[Any]:
     if op not in known:
         nests = inspect.isclass(getattr(library, op, None)) and issubclass(getattr(library, op), library.BaseCompose)
         reason = "it holds other transforms; list each as an entry of its own" if nests else "no such class"
-        raise icf.PluginError(f'albumentations/transform: op = "{op}": {reason}{suggest(op, known)}')
+        raise icf.PluginError(f'albumentations/transform: op = "{op}": {reason}{icf.suggest(op, known)}')
     if op in NORMALISING:
         raise icf.PluginError(
             f"albumentations/transform: {op} is not needed: images stay uint8, and icf converts and normalises "

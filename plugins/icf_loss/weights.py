@@ -35,9 +35,7 @@ def class_weights(choice: ClassWeights, ctx: icf.LossContext, field: str) -> tor
         return None
     if choice == "balanced":
         if ctx.class_counts.sum() < 1:
-            raise icf.PluginError(
-                f"{field}: 'balanced' counts training rows, but there is none; use 'none' or a list"
-            )
+            raise icf.PluginError(f"{field}: 'balanced' counts training rows, but there is none; use 'none' or a list")
         return torch.from_numpy(balanced_weights(ctx.class_counts)).float()
     return _listed_weights(choice, ctx.num_classes, field)
 

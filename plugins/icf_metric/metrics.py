@@ -67,14 +67,10 @@ def _check(probabilities: icf.FloatArray, targets: icf.IntArray, num_classes: in
         raise icf.DataError("a metric needs at least one row, and there is none")
     expected = (len(targets), num_classes)
     if probabilities.shape != expected:
-        raise icf.DataError(
-            f"probabilities have the shape {probabilities.shape}; {expected} is needed (rows, classes)"
-        )
+        raise icf.DataError(f"probabilities have the shape {probabilities.shape}; {expected} is needed (rows, classes)")
     if targets.min() < 0 or targets.max() >= num_classes:
         row = int(np.flatnonzero((targets < 0) | (targets >= num_classes))[0])
-        raise icf.DataError(
-            f"row {row}: target {targets[row]} is no class; allowed are 0 to {num_classes - 1}"
-        )
+        raise icf.DataError(f"row {row}: target {targets[row]} is no class; allowed are 0 to {num_classes - 1}")
     # One sum is many times faster than a test of every number, and no finite probabilities overflow it.
     if not np.isfinite(probabilities.sum()):
         bad = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))

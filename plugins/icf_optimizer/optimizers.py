@@ -54,7 +54,5 @@ def _parameter_groups(ctx: icf.OptimizerContext) -> list[dict[str, Any]]:
     groups = [{**group, "params": list(group["params"])} for group in ctx.parameter_groups]
     trainable = [group for group in groups if group["params"]]
     if not trainable:
-        raise icf.PluginError(
-            "the model has no trainable parameter: unfreeze some of it, or choose another model"
-        )
+        raise icf.PluginError("the model has no trainable parameter: unfreeze some of it, or choose another model")
     return trainable

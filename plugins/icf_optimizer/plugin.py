@@ -15,15 +15,11 @@ Beta: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 class SGDParams(icf.Params):
     """Parameters of SGD."""
 
-    lr: float = Field(
-        default=0.01, gt=0, le=100, description="Learning rate, per step; the scheduler multiplies it"
-    )
+    lr: float = Field(default=0.01, gt=0, le=100, description="Learning rate, per step; the scheduler multiplies it")
     momentum: float = Field(
         default=0.9, ge=0, lt=1, description="Share of the last step's direction that is kept, a fraction"
     )
-    nesterov: bool = Field(
-        default=True, description="Look ahead along the momentum (Nesterov); needs momentum above 0"
-    )
+    nesterov: bool = Field(default=True, description="Look ahead along the momentum (Nesterov); needs momentum above 0")
     weight_decay: float = Field(
         default=1e-4, ge=0, le=1, description="L2 penalty; never applied to biases and norm layers"
     )
@@ -38,16 +34,12 @@ class SGDParams(icf.Params):
 class AdamParams(icf.Params):
     """Parameters of Adam."""
 
-    lr: float = Field(
-        default=3e-4, gt=0, le=100, description="Learning rate, per step; the scheduler multiplies it"
-    )
+    lr: float = Field(default=3e-4, gt=0, le=100, description="Learning rate, per step; the scheduler multiplies it")
     betas: tuple[Beta, Beta] = Field(
         default=(0.9, 0.999),
         description="Decay per step of the running means of the gradient and of its square, fractions",
     )
-    eps: float = Field(
-        default=1e-8, gt=0, le=1, description="Added to the denominator, so that it is never zero"
-    )
+    eps: float = Field(default=1e-8, gt=0, le=1, description="Added to the denominator, so that it is never zero")
     weight_decay: float = Field(
         default=0.0,
         ge=0,
@@ -63,8 +55,7 @@ class AdamWParams(AdamParams):
         default=0.01,
         ge=0,
         le=1,
-        description="Decay of the weights per step, times the learning rate; "
-        "never applied to biases and norm layers",
+        description="Decay of the weights per step, times the learning rate; never applied to biases and norm layers",
     )
 
 

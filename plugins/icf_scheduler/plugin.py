@@ -54,9 +54,7 @@ class PlateauParams(WarmupParams):
         lt=1,
         description="By how much a score must be better to count, as a fraction of the best so far",
     )
-    min_factor: float = Field(
-        default=0.0, ge=0, le=1, description="Lowest rate, as a fraction of the optimizer's rate"
-    )
+    min_factor: float = Field(default=0.0, ge=0, le=1, description="Lowest rate, as a fraction of the optimizer's rate")
 
 
 class OneCycleParams(WarmupParams):
@@ -65,9 +63,7 @@ class OneCycleParams(WarmupParams):
     pct_start: float = Field(
         default=0.3, gt=0, lt=1, description="Part of the training in which the rate rises, a fraction"
     )
-    div_factor: float = Field(
-        default=25.0, ge=1, le=1e9, description="Highest rate divided by the rate at the start"
-    )
+    div_factor: float = Field(default=25.0, ge=1, le=1e9, description="Highest rate divided by the rate at the start")
     final_div_factor: float = Field(
         default=1e4, ge=1, le=1e12, description="Rate at the start divided by the rate at the end"
     )

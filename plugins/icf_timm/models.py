@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 import icf
-from icf_timm.names import suggest
 from icf_timm.plugin import ModelParams
 from icf_timm.weights import WeightsSource, find_weights, load_weights
 
@@ -66,7 +65,7 @@ def _check_arch(arch: str) -> None:
     if not timm.is_model(name):
         raise icf.PluginError(
             f'timm/model: arch = "{arch}": timm {timm.__version__} has no such architecture'
-            f"{suggest(name, timm.list_models())}"
+            f"{icf.suggest(name, timm.list_models())}"
         )
     tagged = timm.list_pretrained(f"{name}.*") if tag else []
     if tag and arch not in tagged:

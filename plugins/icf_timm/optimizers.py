@@ -8,7 +8,6 @@ import timm.optim
 import torch
 
 import icf
-from icf_timm.names import suggest
 from icf_timm.plugin import OptimizerParams
 
 timm_optim: Any = timm.optim
@@ -45,7 +44,7 @@ def _check_name(name: str) -> None:
     plain = name.lower().removeprefix("lookahead_")
     names: list[str] = timm_optim.list_optimizers()
     if plain not in names:
-        raise icf.PluginError(f'timm/optimizer: name = "{name}": timm has no such optimizer{suggest(plain, names)}')
+        raise icf.PluginError(f'timm/optimizer: name = "{name}": timm has no such optimizer{icf.suggest(plain, names)}')
     if plain in SECOND_ORDER:
         raise icf.PluginError(
             f"timm/optimizer: '{name}' needs second-order gradients, which icf does not compute; use 'adamw'"

@@ -16,8 +16,8 @@ from timm.models import adapt_input_conv, load_state_dict
 from torch import Tensor, nn
 
 import icf
+from icf.network import is_reachable
 from icf_timm.lite import PACKAGES, find_packaged_weights, is_original_layout, rename_keys
-from icf_timm.network import is_reachable
 from icf_timm.plugin import ModelParams
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import icf
-from icf_torchvision.network import is_reachable
+from icf.network import is_reachable
 from icf_torchvision.plugin import FashionMnistParams
 
 CLASSES = (

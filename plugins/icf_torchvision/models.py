@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 import icf
-from icf_torchvision.names import suggest
 from icf_torchvision.plugin import ModelParams
 from icf_torchvision.surgery import count_classes, find_head_name, fit_first_convolution, fit_head
 from icf_torchvision.weights import WeightsSource, find_weights, read_weights
@@ -71,7 +70,7 @@ def _check(params: ModelParams) -> None:
     if params.arch not in known:
         raise icf.PluginError(
             f'torchvision/model: arch = "{params.arch}": torchvision {torchvision.__version__} has no such '
-            f"classification network{suggest(params.arch, known)}"
+            f"classification network{icf.suggest(params.arch, known)}"
         )
     taken = sorted(set(params.args) & set(RESERVED))
     if taken:

@@ -10,7 +10,6 @@ from torch import Tensor
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 
 import icf
-from icf_torchvision.names import suggest
 from icf_torchvision.plugin import TransformParams
 
 DETERMINISTIC = frozenset({"CenterCrop", "Grayscale", "Pad", "RGB", "Resize"})
@@ -64,7 +63,7 @@ def _find_class(op: str) -> type[torch.nn.Module]:
     }
     if op not in known:
         raise icf.PluginError(
-            f'torchvision/transform: op = "{op}": torchvision.transforms.v2 has no such class{suggest(op, known)}'
+            f'torchvision/transform: op = "{op}": torchvision.transforms.v2 has no such class{icf.suggest(op, known)}'
         )
     if op in NORMALISING:
         raise icf.PluginError(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 
 import icf
-from icf_torchvision.network import is_reachable
+from icf.network import is_reachable
 from icf_torchvision.plugin import ModelParams
 
 

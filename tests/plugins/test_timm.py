@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 import icf
 from icf_timm.lite import find_packaged_weights, rename_keys
 from icf_timm.models import build_model, inspect_model
-from icf_timm.network import is_reachable
+from icf.network import is_reachable
 from icf_timm.optimizers import build_optimizer
 from icf_timm.plugin import ModelParams, OptimizerParams, icf_models, icf_optimizers
 
