@@ -55,8 +55,8 @@ class PlainDisplay(Display):
         self._mark = "✓" if encoding.startswith("utf") else "+"
 
     def _print(self, text: str, style: str = "") -> None:
-        """Print one line that is never broken, so that a log stays one event per line."""
-        self._console.print(Text(text, style=style), soft_wrap=True)
+        """Print a line; in a file it is never broken, so that a log stays one event per line."""
+        self._console.print(Text(text, style=style), soft_wrap=not self._console.is_terminal)
 
     def _print_once(self, text: str, style: str) -> None:
         if text not in self._told:
@@ -67,7 +67,8 @@ class PlainDisplay(Display):
         """Print where the run is."""
         refs = [metric.ref for metric in plan.metrics]
         self._metric, self._metric_name = refs[0], shorten_refs(refs)[refs[0]]
-        self._print(f"{'run folder':<12}  {format_path(run_dir)}")
+        line = Text.assemble((f"{'run folder':<12}  ", "cyan"), format_path(run_dir))
+        self._console.print(line, soft_wrap=True)
         if continued:
             self._print("continues: what is complete is not done again", "bold")
         for warning in plan.warnings:
@@ -255,6 +256,8 @@ def list_facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 def describe_placement(placement: Placement, folds: int, finished: Sequence[int]) -> str:
     """Say where folds run, how many at a time, and which are finished already."""
+    if len(finished) == folds:
+        return f"{folds}, all finished before"
     threads = f"{placement.threads} thread{'s' * (placement.threads != 1)}"
     each = f"{placement.workers} workers of {threads}" if placement.workers > 1 else threads
     gpus = f", {placement.gpus:g} GPU each" if placement.gpus else ""

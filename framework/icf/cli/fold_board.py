@@ -138,7 +138,8 @@ class FoldBoard:
         yield Text(format_score(score) if score is not None else "")
         best = self._best.get(status.fold)
         yield Text(format_score(best) if best is not None else "", style="bold")
-        yield Text(format_speed(status.images_per_second) if training else "")
+        speed = status.images_per_second or (last.images_per_second if last else None)
+        yield Text(format_speed(speed) if training else "")
         pace = self._paces.get(status.fold)
         yield Text(format_clock(pace.left) if pace and training else "")
 
@@ -146,6 +147,8 @@ class FoldBoard:
         finished = sum(status.status == "finished" for status in self._folds)
         elapsed = format_seconds(self._clock() - self._started)
         parts = [f"{finished} of {len(self._folds)} folds finished", f"{elapsed} elapsed"]
+        if all(status.status == "waiting" for status in self._folds):
+            parts.append("workers are starting")
         if self._overall.left is not None and finished < len(self._folds):
             parts.append(f"about {format_seconds(self._overall.left)} left")
         return Text(", ".join(parts), style="dim")

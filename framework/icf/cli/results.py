@@ -39,9 +39,10 @@ def print_results(console: Console, result: RunResult) -> None:
 
 def count_fitting(console: Console, metrics: dict[str, Any], names: Sequence[str]) -> int:
     """Return how many of the metrics can stand side by side; at least one."""
+    unlimited = console.options.update(max_width=10_000)
     for count in range(len(names), 1, -1):
         table = make_score_table(metrics, names[:count])
-        if Measurement.get(console, console.options, table).minimum <= console.width:
+        if Measurement.get(console, unlimited, table).maximum <= console.width:
             return count
     return 1
 
