@@ -42,8 +42,9 @@ def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) 
         "folds": fold_results,
         "confusion": count_confusion(oof, targets, len(classes)).tolist(),
     }
-    if test is not None and (labels := read_table(folder.test_rows)["target"]).min(initial=-1) >= 0:
-        metrics["test"] = {k: v.to_json() for k, v in bootstrap(functions, test, labels, None, seed).items()}
+    if test is not None and (labels := read_table(folder.test_rows)["target"]).min() >= 0:
+        test_scores = bootstrap(functions, test, labels, None, seed)
+        metrics["test"] = {name: score.to_json() for name, score in test_scores.items()}
     write_json(folder.metrics, metrics)
 
 
