@@ -12,19 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
-from sklearn.metrics import precision_recall_fscore_support
 
 from icf.errors import Problem
-from icf.pipeline.class_scores import find_confused_pairs, find_weakest, score_classes
 from icf.pipeline.ensemble import ensemble
 from icf.pipeline.files import read_json, read_table, write_json, write_probabilities, write_rows
 from icf.pipeline.folder import RunFolder, open_run_folder
-from icf.pipeline.pictures import THUMBNAIL, encode_thumbnail, rank_mistakes, read_grid, read_mistakes
+from icf.pipeline.pictures import read_mistakes
 from icf.pipeline.prepare import Prepared, prepare, save_prepared
-from icf.pipeline.report import flatten, format_duration, format_score, format_share, write_report
+from icf.pipeline.report import flatten, format_duration, format_score, format_share, shorten_refs, write_report
+from icf.pipeline.score import build_metrics, score_rows
 from icf.pipeline.split import make_split, save_split
 from icf.plan import Plan, make_plan
 from icf.plugins import load_plugins
@@ -60,6 +57,18 @@ def make_a_plan(root: Path, folds: int, size: tuple[int, int], **sections: Any) 
     return make_plan(raw, load_plugins(only=PLUGINS), "leaves")
 
 
+def fake_history(rng: np.random.Generator, names: Sequence[str], epochs: int) -> list[dict[str, float]]:
+    history = []
+    for epoch in range(epochs):
+        fast, slow = np.exp(-epoch / 4), np.exp(-epoch / 6)
+        train_loss = 0.1 + 2.6 * slow + rng.normal(0, 0.02)
+        val_loss = 0.7 + 2.0 * fast + 0.02 * epoch + rng.normal(0, 0.05)
+        row = {"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss, "learning_rate": 1e-3}
+        scores = {name: 0.7 - 0.6 * fast + rng.normal(0, 0.015) for name in names}
+        history.append({**row, "images_per_second": 500.0, **scores})
+    return history
+
+
 def write_fold(folder: RunFolder, plan: Plan, fold: int, classes: Sequence[str], epochs: int, skill: float) -> None:
     rng = np.random.default_rng(fold)
     split = read_table(folder.split)
@@ -70,21 +79,12 @@ def write_fold(folder: RunFolder, plan: Plan, fold: int, classes: Sequence[str],
     files = folder.fold(fold)
     ids = [split["id"][row] for row in rows]
     write_probabilities(files.oof, ids, classes, probabilities, target=split["target"][rows])
-    names = [choice.ref for choice in plan.metrics]
-    noise = rng.normal(0, 0.015, (epochs, 3))
-    history = []
-    for epoch in range(epochs):
-        score = 0.8 - 0.6 * np.exp(-epoch / 4) + noise[epoch, 0]
-        losses = {
-            "train_loss": 2.8 * np.exp(-epoch / 5) + 0.1,
-            "val_loss": 2.4 * np.exp(-epoch / 4) + 0.6 + 0.01 * epoch,
-        }
-        row = {"epoch": epoch, **losses, "learning_rate": 1e-3, "images_per_second": 500.0}
-        history.append({**row, **dict.fromkeys(names, score)})
+    history = fake_history(rng, [choice.ref for choice in plan.metrics], epochs)
     write_rows(files.history, history)
-    best = int(np.argmax([row[names[0]] for row in history]))
+    best = int(np.argmax([row[plan.metrics[0].ref] for row in history]))
+    metrics = score_rows(build_metrics(plan, len(classes)), probabilities, split["target"][rows])
     result = {"fold": fold, "best_epoch": best, "epochs": epochs, "rows": len(rows), "precision": "float32"}
-    write_json(files.metrics, {**result, "metrics": {name: history[best][name] for name in names}})
+    write_json(files.metrics, {**result, "metrics": metrics})
     tiles = [[rng.integers(0, 256, (24, 24, 3), dtype=np.uint8) for _ in range(8)] for _ in range(4)]
     Image.fromarray(np.vstack([np.hstack(line) for line in tiles])).save(files.augmented)
 
@@ -160,6 +160,7 @@ def test_report_of_a_run_says_what_the_run_folder_says(tmp_path: Path) -> None:
         "1 image skipped", "a/b.jpg", "the file is empty", "1 min 15 s", 'use = "images/folder"', "batch_size = 64",
         "packages: ray", "not installed", plan.identity, folder.path.name,
     ]  # fmt: skip
+    expected += [f"{fold['best_epoch'] + 1} of {fold['epochs']}" for fold in metrics["folds"]]
     assert [text for text in expected if text not in page.text] == []
     assert "test" not in [text.strip() for text in re.findall(r"<th[^>]*>([^<]*)</th>", path.read_text())]
     wrong = metrics["rows"] - sum(metrics["confusion"][index][index] for index in range(4))
@@ -251,66 +252,6 @@ def decode(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
 
 
-def test_rank_mistakes_against_a_plain_loop() -> None:
-    rng = np.random.default_rng(0)
-    probabilities, targets = rng.dirichlet(np.ones(4), 50), rng.integers(0, 4, 50)
-    wrong = [row for row in range(50) if probabilities[row].argmax() != targets[row]]
-    expected = sorted(wrong, key=lambda row: -probabilities[row].max())
-    assert rank_mistakes(probabilities, targets).tolist() == expected
-    assert rank_mistakes(np.eye(3), np.arange(3)).tolist() == []
-
-
-@pytest.mark.parametrize(
-    ("shape", "size"),
-    [((512, 384, 3), (120, 160)), ((28, 28, 1), (28, 28)), ((160, 640, 3), (160, 40)), ((1, 1, 3), (1, 1))],
-)
-def test_thumbnails_keep_their_shape_and_are_never_enlarged(shape: tuple[int, ...], size: tuple[int, int]) -> None:
-    image = decode(encode_thumbnail(np.full(shape, 77, dtype=np.uint8)))
-    assert image.size == size
-    assert max(image.size) <= THUMBNAIL
-    assert abs(int(np.asarray(image).mean()) - 77) <= 1
-
-
-def test_large_grids_are_made_small(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (900, 1800, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "grid.png")
-    uri = read_grid(tmp_path / "grid.png")
-    assert uri is not None
-    assert decode(uri).size == (960, 480)
-    assert len(uri) < 500_000
-    assert read_grid(tmp_path / "none.png") is None
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    assert read_grid(tmp_path / "broken.png") is None
-
-
-@given(st.integers(2, 9), st.integers(0, 60), st.integers(0, 2**32))
-def test_class_scores_are_scikit_learns(classes: int, count: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    targets, predicted = rng.integers(0, classes, (2, count))
-    confusion = np.bincount(targets * classes + predicted, minlength=classes**2).reshape(classes, classes)
-    scores = score_classes(confusion, [f"{index}" for index in range(classes)])
-    if count == 0:
-        assert all(np.isnan(score.f1) for score in scores)
-        return
-    reference = precision_recall_fscore_support(targets, predicted, labels=np.arange(classes), zero_division=np.nan)
-    np.testing.assert_allclose([score.precision for score in scores], reference[0])
-    np.testing.assert_allclose([score.recall for score in scores], reference[1])
-    has_rows = reference[3] > 0
-    np.testing.assert_allclose(
-        np.array([score.f1 for score in scores])[has_rows], np.nan_to_num(reference[2])[has_rows]
-    )
-    assert [score.rows for score in scores] == reference[3].tolist()
-
-
-def test_weakest_classes_and_confused_pairs() -> None:
-    confusion = np.array([[8, 2, 0, 0], [5, 5, 0, 0], [0, 0, 10, 0], [0, 0, 0, 0]])
-    names = ["a", "b", "c", "d"]
-    assert [score.name for score in find_weakest(score_classes(confusion, names), 9)] == ["b", "a"]
-    pairs = find_confused_pairs(confusion, names, 5)
-    assert [(p.true, p.predicted, p.count, p.share) for p in pairs] == [("b", "a", 5, 0.5), ("a", "b", 2, 0.2)]
-    assert len(find_confused_pairs(confusion, names, 1)) == 1
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.73456, "0.7346"), (0.0, "0.0000"), (1.0, "1.0000"), (1e-5, "1.0e-05"), (123.456, "123.5"), (float("nan"), "–")],
@@ -341,6 +282,11 @@ def test_shares_as_text(value: float, text: str) -> None:
 )
 def test_durations_as_text(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+def test_refs_are_shortened_where_that_is_clear() -> None:
+    names = shorten_refs(["metric/f1", "metric/accuracy", "mine/accuracy", "metric/f1"])
+    assert list(names.values()) == ["f1", "metric/accuracy", "mine/accuracy"]
 
 
 def test_flatten_names_nested_values() -> None:

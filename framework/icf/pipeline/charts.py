@@ -199,7 +199,7 @@ def _draw_confusion_row(
         hint = f"true {classes[true]}, predicted {classes[predicted]}: {count} of {total} ({share:.0%})"
         yield f'<rect {shade} x="{x + 0.5:.1f}" y="{y + 0.5:.1f}" width="{size - 1}" height="{size - 1}">'
         yield f"<title>{clean(hint)}</title></rect>"
-        tone = "count strong" if share > 0.5 else "count"
+        tone = "count strong" if share > 0.75 else "count"
         yield _text(x + size / 2, y + size / 2 + 4, format_count(count), f"{tone} middle")
 
 

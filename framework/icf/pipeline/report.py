@@ -14,7 +14,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from icf.components import IntArray
-from icf.pipeline.charts import Line, clean, draw_confusion, draw_lines
+from icf.pipeline.charts import Line, draw_confusion, draw_lines
 from icf.pipeline.class_scores import find_confused_pairs, find_weakest, score_classes
 from icf.pipeline.files import read_json, read_table, write_text
 from icf.pipeline.folder import RunFolder
@@ -80,12 +80,7 @@ def _load_templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {
-        "score": format_score,
-        "share": format_share,
-        "duration": format_duration,
-        "clean": clean,
-    }
+    templates.filters |= {"score": format_score, "share": format_share, "duration": format_duration}
     return templates
 
 
@@ -131,6 +126,13 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             yield f"{prefix}{name}", "not installed" if value is None else str(value)
 
 
+def shorten_refs(refs: Iterable[str]) -> dict[str, str]:
+    """Return each "plugin/component" with the component's name alone, or whole where two plugins share that name."""
+    refs = list(dict.fromkeys(refs))
+    names = [ref.partition("/")[2] for ref in refs]
+    return {ref: name if names.count(name) == 1 else ref for ref, name in zip(refs, names, strict=True)}
+
+
 def _describe_problem(plan: Plan) -> list[tuple[str, str]]:
     problem = plan.recipe.problem
     lines = [("Input", problem.input), ("Output", problem.output), ("Use", problem.use)]
@@ -145,10 +147,10 @@ def _summarise(plan: Plan, metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _list_scores(plan: Plan, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    test = metrics.get("test", {})
+    test, names = metrics.get("test", {}), shorten_refs(choice.ref for choice in plan.metrics)
     return [
         {
-            "name": choice.ref,
+            "name": names[choice.ref],
             "direction": "higher is better" if choice.maximize else "lower is better",
             "oof": metrics["oof"][choice.ref],
             "test": test.get(choice.ref),
@@ -161,7 +163,7 @@ def _describe_folds(plan: Plan, folds: Sequence[Mapping[str, Any]]) -> dict[str,
     names = [choice.ref for choice in plan.metrics]
     columns = {name: [fold["metrics"][name] for fold in folds] for name in names}
     return {
-        "names": names,
+        "names": shorten_refs(names),
         "rows": folds,
         "means": [statistics.fmean(column) for column in columns.values()],
         "spreads": [statistics.stdev(column) if len(column) > 1 else math.nan for column in columns.values()],
@@ -176,14 +178,15 @@ def _read_history(path: Path) -> History:
 
 def _draw_curves(plan: Plan, folder: RunFolder, folds: Sequence[Mapping[str, Any]]) -> list[str]:
     losses, scores = [], []
-    name = plan.metrics[0].ref
+    ref = plan.metrics[0].ref
+    name = shorten_refs(choice.ref for choice in plan.metrics)[ref]
     for fold in folds:
         history = _read_history(folder.fold(fold["fold"]).history)
         epochs = [epoch + 1 for epoch in history["epoch"]]
         label, colour, best = f"fold {fold['fold']}", fold["fold"], fold["best_epoch"]
         losses.append(Line(epochs, history["train_loss"], colour=colour, dashed=True))
         losses.append(Line(epochs, history["val_loss"], label, colour, mark=best))
-        scores.append(Line(epochs, history[name], label, colour, mark=best))
+        scores.append(Line(epochs, history[ref], label, colour, mark=best))
     loss_chart = draw_lines(losses, title="loss per epoch", x_label="epoch", y_label="loss")
     return [loss_chart, draw_lines(scores, title=f"{name} per epoch", x_label="epoch", y_label=name)]
 
