@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,12 @@ _SUFFIXES = {
     "TIFF": {".tif", ".tiff"},
 }
 
+# Loaded now: Pillow's own search for a reader is not safe when threads open their first files at once.
+Image.init()
+
+# Only readers of pictures: the one of EPS, for example, would start another program.
+_FORMATS = [name for name in (*_SUFFIXES, "PPM", "JPEG2000", "AVIF") if name in Image.OPEN]
+
 
 class UnreadableImageError(Exception):
     """The file holds no image that can be decoded; the text is the reason, without the file's name."""
@@ -37,21 +43,30 @@ def decode_image(path: Path, channels: int) -> tuple[PixelArray, str]:
         UnreadableImageError: the file is missing, empty, truncated, no image, or too large.
     """
     try:
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableImageError("not a file")
+        if status.st_size == 0:
             raise UnreadableImageError("the file is empty")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                return _to_pixels(image, channels), image.format or ""
+        with Image.open(path, formats=_FORMATS) as image:
+            return _decode(image, channels), image.format or ""
     except UnreadableImageError:
         raise
-    except FileNotFoundError:
-        raise UnreadableImageError("no such file") from None
-    except UnidentifiedImageError:
-        raise UnreadableImageError("not an image, or of an unknown format") from None
     # Damaged files make Pillow's decoders raise half a dozen unrelated types, SyntaxError among them.
     except Exception as error:
-        raise UnreadableImageError(f"damaged: {type(error).__name__}: {error}") from error
+        raise UnreadableImageError(_explain(error)) from error
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, UnidentifiedImageError):
+        return f"not an image, or of an unknown format (known are {', '.join(_FORMATS)})"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS:,} pixels"
+    if isinstance(error, OSError) and error.strerror:
+        return f"can't be read: {error.strerror}"
+    return f"damaged: {type(error).__name__}: {error}"
 
 
 def has_wrong_suffix(path: Path, true_format: str) -> bool:
@@ -60,14 +75,19 @@ def has_wrong_suffix(path: Path, true_format: str) -> bool:
     return fitting is not None and path.suffix.lower() not in fitting
 
 
-def _to_pixels(image: Image.Image, channels: int) -> PixelArray:
+def _decode(image: Image.Image, channels: int) -> PixelArray:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise UnreadableImageError(f"{width} x {height} pixels are more than {MAX_PIXELS:,}")
     image.load()
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(_scale_to_8_bits(np.asarray(image)))
+    return to_pixels(image, channels)
+
+
+def to_pixels(image: Image.Image, channels: int) -> PixelArray:
+    """Return an image of 8 bits as uint8 [H, W, channels], laid on white where it is transparent."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -78,9 +98,10 @@ def _to_pixels(image: Image.Image, channels: int) -> PixelArray:
 def _scale_to_8_bits(values: np.ndarray) -> PixelArray:
     """Map 16-bit integers from 0..65535 and floats from 0..1 to 0..255; what already fits 8 bits stays."""
     if values.dtype.kind == "f":
-        scaled = values * 255 if values.size and values.max() <= 1 else values
+        if not np.isfinite(values).all():
+            raise UnreadableImageError("some pixels are no finite numbers")
+        scaled = values * 255 if values.max() <= 1 else values
     else:
-        sixteen_bits = values.dtype == np.uint16 or (values.size and values.max() > 255)
-        scaled = values / 257 if sixteen_bits else values
+        scaled = values / 257 if values.dtype.itemsize == 2 or values.max() > 255 else values
     levels: PixelArray = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return levels
