@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,15 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+from PIL import Image
 
 from icf.components import PixelArray
-from icf.errors import Problem
-from icf.pipeline.decode import UnreadableImageError, decode_image
+from icf.errors import IcfError, Problem
+from icf.pipeline.decode import UnreadableImageError, decode_image, to_pixels
 from icf.pipeline.files import digest, digest_strings, read_table, write_table
 from icf.pipeline.preprocess import Preprocessing, Preprocessor
 
 FORMAT = 1
 """Part of every key: raise it when the same inputs would give other pixels."""
+
+STALE_SECONDS = 3600
+"""A temporary file that nobody has written to for so long was left behind by a process that was killed."""
 
 Progress = Callable[[int, int], None]
 
@@ -59,11 +65,22 @@ def fill_cache(
     """Return the cache of these images under this preprocessing; decode what is not there yet.
 
     The file appears under its name only when it is complete, so no reader meets a half-filled one.
+
+    Raises:
+        IcfError: the folder can't be written to, or has no room.
+        PluginError: a shared transform failed.
     """
     key = digest(FORMAT, PIL.__version__, _describe_pixels(spec), _fingerprint(images))
     path, index = folder / f"{key}.npy", folder / f"{key}.parquet"
     if not (path.exists() and index.exists()):
-        _fill(images, spec, path, index, progress)
+        try:
+            _fill(images, spec, path, index, progress)
+        except OSError as error:
+            megabytes = len(images) * int(np.prod(spec.image_size)) * spec.channels / 1e6
+            raise IcfError(
+                f"can't write {megabytes:,.0f} MB of decoded images to {folder}: {error.strerror or error};"
+                " set the environment variable ICF_CACHE to a folder that can be written to and has room"
+            ) from error
     table = read_table(index)
     errors = {row: text for row, text in enumerate(table["error"]) if text is not None}
     return PixelCache(path, tuple(table["digest"]), errors, tuple(table["format"]))
@@ -91,10 +108,12 @@ def _fill(
     images: Sequence[Path] | PixelArray, spec: Preprocessing, path: Path, index: Path, progress: Progress
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shape = (len(images), *spec.image_size, spec.channels)
     try:
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        _reserve(temporary)
         rows = _decode_into(pixels, images, spec, progress)
         pixels.flush()
         columns = {name: [getattr(row, name) for row in rows] for name in ("digest", "error", "format")}
@@ -102,6 +121,22 @@ def _fill(
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for left in folder.glob(".*.npy.*.tmp"):
+        try:
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                left.unlink()
+        except FileNotFoundError:
+            pass  # another process was faster
+
+
+def _reserve(path: Path) -> None:
+    """Claim the whole file's room on the disk: a full disk would kill a process that writes to mapped memory."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 @dataclass(frozen=True)
@@ -126,7 +161,8 @@ def _decode_into(
 
     results: list[_Decoded] = []
     # The decoders release the interpreter lock, so threads are enough and share the array.
-    with ThreadPoolExecutor(count_cores()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(count_cores()) as pool:
+        warnings.simplefilter("ignore")  # Pillow's, about files that it reads all the same
         for result in pool.map(decode, range(len(images))):
             results.append(result)
             if len(results) % 64 == 0 or len(results) == len(images):
@@ -143,17 +179,9 @@ def _read(image: Path | PixelArray, channels: int) -> tuple[PixelArray, str]:
     """Return uint8 [H, W, channels] from a file or from an array [H, W] or [H, W, C], and the file's format."""
     if isinstance(image, Path):
         return decode_image(image, channels)
-    return _match_channels(image if image.ndim == 3 else image[:, :, None], channels), ""
-
-
-def _match_channels(array: PixelArray, channels: int) -> PixelArray:
-    if array.shape[2] == channels:
-        return array
-    if array.shape[2] == 1:
-        return np.repeat(array, channels, axis=2)
-    grey = array[:, :, :3] @ np.array([0.299, 0.587, 0.114])
-    levels: PixelArray = np.rint(grey)[:, :, None].astype(np.uint8)
-    return levels
+    if image.shape[2:] == (channels,):
+        return image, ""
+    return to_pixels(Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image), channels), ""
 
 
 def list_errors(cache: PixelCache, images: Sequence[Path] | PixelArray) -> list[Problem]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +18,9 @@ from icf.components import (
     Samples,
     SubmissionFormat,
 )
-from icf.errors import BadImagesError, DataError, Problem
+from icf.errors import BadImagesError, PluginError, Problem
 from icf.pipeline.cache import PixelCache, cache_dir, fill_cache, list_errors
+from icf.pipeline.content import check_classes, check_content
 from icf.pipeline.decode import has_wrong_suffix
 from icf.pipeline.files import digest, digest_strings, write_json, write_table
 from icf.pipeline.folder import RunFolder
@@ -79,10 +79,12 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
     Raises:
         DataError: the data set is empty, has one class, or contradicts itself.
         BadImagesError: images that can't be read, unless dataset.on_bad_image = "skip".
-        PluginError: pretrained weights can't be had.
+        PluginError: a component failed, or pretrained weights can't be had.
     """
     context = DatasetContext(seed=plan.recipe.train.seed, cache_dir=cache_dir())
-    content: DatasetContent = plan.dataset.build(context)
+    content = plan.dataset.build(context)
+    if not isinstance(content, DatasetContent):
+        raise PluginError(f"dataset {plan.dataset.ref} returned {type(content).__name__}, not DatasetContent")
     check_content(content)
     info = plan.model.inspect_model(_describe_model_context(plan, content))
     spec = describe_preprocessing(plan, info, _find_size(content.train.images))
@@ -91,7 +93,7 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
     skipped = _find_bad_images(plan, content, train, test)
     train_rows = _drop_bad_rows(content.train, train)
     check_classes(train_rows.targets, content.classes)
-    spec = _fill_statistics(spec, train)
+    spec = _fill_statistics(spec, train_rows)
     test_rows = _keep_all_rows(content.test, test) if content.test is not None and test is not None else None
     return Prepared(
         classes=content.classes,
@@ -125,49 +127,6 @@ def save_prepared(data: Prepared, folder: RunFolder) -> None:
             "skipped": [{"where": p.where, "reason": p.message} for p in data.skipped],
         },
     )
-
-
-def check_content(content: DatasetContent) -> None:
-    """Check what a dataset plugin returned.
-
-    Raises:
-        DataError: with every contradiction that was found.
-    """
-    faults = _check_samples(content.train, "training rows", len(content.classes))
-    if content.train.targets is None:
-        faults.append("training rows have no targets")
-    if content.test is not None:
-        faults += _check_samples(content.test, "test rows", len(content.classes))
-    if len(content.train) == 0:
-        faults.append("there is no training row; look at dataset.root and the names of columns and folders")
-    if len(set(content.classes)) != len(content.classes):
-        faults.append("class names are not unique")
-    if faults:
-        raise DataError("the data set can't be used: " + "; ".join(faults))
-
-
-def _check_samples(samples: Samples, what: str, num_classes: int) -> list[str]:
-    faults = []
-    if len(samples.images) != len(samples):
-        faults.append(f"{what}: {len(samples)} ids but {len(samples.images)} images")
-    repeated = [name for name, count in Counter(samples.ids).items() if count > 1]
-    if repeated:
-        faults.append(f"{what}: {len(repeated)} ids occur more than once, for example {repeated[0]!r}")
-    for name, values in (("targets", samples.targets), ("groups", samples.groups), ("folds", samples.folds)):
-        if values is not None and len(values) != len(samples):
-            faults.append(f"{what}: {len(samples)} ids but {len(values)} {name}")
-    targets = samples.targets
-    if targets is not None and len(targets) and not 0 <= targets.min() <= targets.max() < num_classes:
-        faults.append(f"{what}: targets must lie in 0..{num_classes - 1}")
-    return faults
-
-
-def check_classes(targets: IntArray, classes: Sequence[str]) -> None:
-    """Raise DataError unless at least two classes have training rows."""
-    present = np.unique(targets)
-    if len(present) < 2:
-        only = classes[int(present[0])] if len(present) else "none"
-        raise DataError(f"a classifier needs at least two classes with usable images; here is only: {only}")
 
 
 def _describe_model_context(plan: Plan, content: DatasetContent) -> ModelContext:
@@ -232,10 +191,10 @@ def _list_sources(samples: Samples, rows: IntArray) -> tuple[str, ...]:
     return tuple(str(samples.images[row]) for row in rows)
 
 
-def _fill_statistics(spec: Preprocessing, cache: PixelCache) -> Preprocessing:
+def _fill_statistics(spec: Preprocessing, train: Rows) -> Preprocessing:
     if spec.mean is not None and spec.std is not None:
         return spec
-    mean, std = measure_statistics(cache.pixels)
+    mean, std = measure_statistics(train.cache.pixels, train.pixel_rows)
     return spec.model_copy(update={"mean": spec.mean or mean, "std": spec.std or std})
 
 

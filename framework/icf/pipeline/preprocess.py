@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from icf.components import BatchTransform, ModelInfo, PixelArray, TransformContext
-from icf.errors import IcfError
+from icf.components import BatchTransform, IntArray, ModelInfo, PixelArray, TransformContext
+from icf.errors import IcfError, PluginError
 from icf.plan import Choice, Plan
 
 
@@ -65,12 +65,16 @@ class Preprocessor:
 
     def __init__(self, spec: Preprocessing) -> None:
         self._spec = spec
-        self._shared: list[BatchTransform] = [choice.build(spec.context()) for choice in spec.shared]
+        self._shared: list[tuple[str, BatchTransform]] = [(c.ref, c.build(spec.context())) for c in spec.shared]
 
     def __call__(self, pixels: PixelArray) -> PixelArray:
-        """Return the preprocessed image."""
-        for transform in self._shared:
-            pixels = _apply_shared(transform, pixels)
+        """Return the preprocessed image.
+
+        Raises:
+            PluginError: a shared transform failed, or returned something else than one image of uint8.
+        """
+        for name, transform in self._shared:
+            pixels = _apply_shared(name, transform, pixels)
         if pixels.shape[:2] == self._spec.image_size:
             return pixels
         image = Image.fromarray(pixels if self._spec.channels == 3 else pixels[:, :, 0])
@@ -78,9 +82,21 @@ class Preprocessor:
         return np.asarray(resized).reshape(*self._spec.image_size, self._spec.channels)
 
 
-def _apply_shared(transform: BatchTransform, pixels: PixelArray) -> PixelArray:
-    batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
-    result = transform(batch, torch.Generator().manual_seed(0))
+def _apply_shared(name: str, transform: BatchTransform, pixels: PixelArray) -> PixelArray:
+    # A copy: pixels may belong to the data set, and transforms may work in place.
+    batch = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
+    try:
+        result = transform(batch, torch.Generator().manual_seed(0))
+    except IcfError:
+        raise
+    except Exception as error:
+        shape = list(batch.shape)
+        raise PluginError(f"transforms.shared: {name} failed on {shape}: {type(error).__name__}: {error}") from error
+    if result.dtype != torch.uint8 or result.ndim != 4 or result.shape[:2] != batch.shape[:2] or not result.numel():
+        raise PluginError(
+            f"transforms.shared: {name} made {result.dtype} {list(result.shape)} of uint8 {list(batch.shape)};"
+            " it must return uint8 with the same number of images and channels"
+        )
     return result[0].permute(1, 2, 0).numpy()
 
 
@@ -107,12 +123,14 @@ def _crop(image: Image.Image, height: int, width: int) -> Image.Image:
 _RESIZE = {"stretch": _stretch, "pad": _pad, "crop": _crop}
 
 
-def measure_statistics(pixels: PixelArray, most: int = 4096) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation per channel, 0-1 scale, over all pixels of evenly spaced images.
+def measure_statistics(
+    pixels: PixelArray, rows: IntArray, most: int = 4096
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation per channel, 0-1 scale, over all pixels of ``most`` evenly spaced ``rows``.
 
     The deviation is that of pixels, not of image means (a mistake that half of all teams made).
     """
-    rows = np.unique(np.linspace(0, len(pixels) - 1, min(most, len(pixels))).astype(np.int64))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]
     levels = np.arange(256) / 255
     counts = np.zeros((pixels.shape[3], 256))
     for row in rows:
