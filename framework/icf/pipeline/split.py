@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
@@ -95,23 +97,80 @@ def _choose_method(section: SplitSection, rows: Rows, groups: tuple[str, ...]) -
 def _assign(method: str, section: SplitSection, rows: Rows, groups: tuple[str, ...], seed: int) -> IntArray:
     if method == "predefined":
         return _read_folds(rows)
-    count = round(1 / section.holdout) if method == "group-holdout" else section.folds
     units = len(rows) if method == "stratified-kfold" else len(set(groups))
-    what = "rows" if method == "stratified-kfold" else "groups"
-    if units < max(count, 2):
-        raise DataError(f"split: {units} {what} can't be split into {max(count, 2)} folds; lower split.folds")
-    splitter = {
-        "stratified-kfold": StratifiedKFold(count, shuffle=True, random_state=seed),
-        "group-kfold": GroupKFold(count, shuffle=True, random_state=seed),
-    }.get(method) or StratifiedGroupKFold(max(count, 2), shuffle=True, random_state=seed)
-    folds = np.full(len(rows), TRAIN_ONLY, dtype=np.int64)
+    count, validated = section.folds, section.folds
+    if method == "group-holdout":
+        share = _simplify(section.holdout, units)
+        count, validated = share.denominator, share.numerator
+    if units < count:
+        what = "rows" if method == "stratified-kfold" else "groups"
+        raise DataError(f"split: {units} {what} can't be split into {count} folds; lower split.folds")
+    divide = {"stratified-kfold": _divide_rows, "group-kfold": _divide_groups}.get(method, _divide_groups_evenly)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # small classes get our own warning, with names
         try:
-            parts = list(splitter.split(np.zeros(len(rows)), rows.targets, groups))
+            folds = divide(rows.targets, groups, count, seed)
         except ValueError as error:
             raise DataError(f"split: {error}; lower split.folds") from error
-    for fold, (_, validation) in enumerate(parts[:1] if method == "group-holdout" else parts):
+    if method == "group-holdout":
+        return np.where(folds < validated, 0, TRAIN_ONLY)
+    return folds
+
+
+def _simplify(holdout: float, units: int) -> Fraction:
+    """Return a fraction near ``holdout`` with a small denominator: so many parts, of which so many are held out."""
+    share = Fraction(holdout).limit_denominator(max(2, min(20, units)))
+    if 0 < share < 1:
+        return share
+    parts = max(2, min(units, round(1 / min(holdout, 1 - holdout))))
+    return Fraction(1, parts) if share == 0 else Fraction(parts - 1, parts)
+
+
+def _divide_rows(targets: IntArray, groups: tuple[str, ...], count: int, seed: int) -> IntArray:
+    del groups
+    return _number_parts(StratifiedKFold(count, shuffle=True, random_state=seed).split(targets, targets), len(targets))
+
+
+def _divide_groups(targets: IntArray, groups: tuple[str, ...], count: int, seed: int) -> IntArray:
+    splitter = GroupKFold(count, shuffle=True, random_state=seed)
+    return _number_parts(splitter.split(targets, targets, groups), len(targets))
+
+
+def _divide_groups_evenly(targets: IntArray, groups: tuple[str, ...], count: int, seed: int) -> IntArray:
+    """Stratify groups: exactly where many hold the same labels, greedily (StratifiedGroupKFold) for the rest.
+
+    Groups with the same labels are interchangeable, so every fold gets equally many of them; that leaves
+    few to the greedy search, which takes milliseconds for each.
+    """
+    _, unit_of = np.unique(groups, return_inverse=True)
+    alike = _find_alike(targets, unit_of)
+    # What is left of a kind is enough for one of each fold, so that the search can balance what is odd.
+    dealt = [units[: max(0, len(units) // count - 1) * count] for units in alike]
+    fold_of_unit = np.full(int(unit_of.max()) + 1, TRAIN_ONLY, dtype=np.int64)
+    if chosen := [unit for units in dealt for unit in units]:
+        kinds = np.repeat(np.arange(len(dealt)), [len(units) for units in dealt])
+        fold_of_unit[chosen] = _divide_rows(kinds, (), count, seed)
+    folds = fold_of_unit[unit_of]
+    rest = np.flatnonzero(folds == TRAIN_ONLY)
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    folds[rest] = _number_parts(splitter.split(rest, targets[rest], unit_of[rest]), len(rest))
+    return folds
+
+
+def _find_alike(targets: IntArray, unit_of: IntArray) -> list[list[int]]:
+    """Return lists of units; all units of a list hold the same labels equally often."""
+    labels: list[list[int]] = [[] for _ in range(int(unit_of.max()) + 1)]
+    for unit, target in zip(unit_of.tolist(), targets.tolist(), strict=True):
+        labels[unit].append(target)
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for unit, found in enumerate(labels):
+        alike.setdefault(tuple(sorted(found)), []).append(unit)
+    return list(alike.values())
+
+
+def _number_parts(parts: Iterable[tuple[IntArray, IntArray]], rows: int) -> IntArray:
+    folds = np.full(rows, TRAIN_ONLY, dtype=np.int64)
+    for fold, (_, validation) in enumerate(parts):
         folds[validation] = fold
     return folds
 
@@ -152,16 +211,23 @@ def _check_units(
 
 
 def _find_warnings(targets: IntArray, groups: tuple[str, ...], folds: IntArray, classes: tuple[str, ...]) -> list[str]:
-    count = int(folds.max()) + 1
-    units = Counter(target for target, _ in set(zip(targets.tolist(), groups, strict=True)))
-    small = [f"{classes[c]} ({n})" for c, n in sorted(units.items()) if n < count]
     found = []
+    small = _find_absent(targets, folds, len(classes))
     if small:
-        found.append(
-            f"classes with fewer groups or rows than the {count} folds, so that some folds never validate"
-            f" or hardly train on them: {', '.join(small)}"
-        )
+        units = Counter(target for target, _ in set(zip(targets.tolist(), groups, strict=True)))
+        named = ", ".join(f"{classes[c]} ({units[c]})" for c in small)
+        found.append(f"classes with too few groups or rows: some fold validates or trains on none of them: {named}")
     repeated = len(targets) - len(set(groups))
     if repeated and all(group.startswith("row ") for group in groups):
         found.append(f"{repeated} images are identical copies of others; copies are kept in one fold")
     return found
+
+
+def _find_absent(targets: IntArray, folds: IntArray, num_classes: int) -> list[int]:
+    """Return the classes that some fold has in its training or its validation rows, but not in both."""
+    counts = np.zeros((num_classes, int(folds.max()) + 2), dtype=np.int64)
+    np.add.at(counts, (targets, folds), 1)  # TRAIN_ONLY is the last column
+    total = counts.sum(axis=1, keepdims=True)
+    validation = counts[:, :-1]
+    absent = ((validation == 0) | (validation == total)).any(axis=1) & (total[:, 0] > 0)
+    return [int(index) for index in np.flatnonzero(absent)]
