@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from icf.components import FloatArray, IntArray, MetricContext, MetricFunction
+from icf.errors import IcfError, PluginError
 from icf.plan import Plan
 
 RESAMPLES = 1000
@@ -35,8 +37,27 @@ def build_metrics(plan: Plan, num_classes: int) -> dict[str, MetricFunction]:
 def score_rows(
     functions: Mapping[str, MetricFunction], probabilities: FloatArray, targets: IntArray
 ) -> dict[str, float]:
-    """Return each metric over all rows."""
-    return {name: float(function(probabilities, targets)) for name, function in functions.items()}
+    """Return each metric over all rows.
+
+    Raises:
+        PluginError: a metric failed, or gave no finite number.
+    """
+    return {name: _score(name, function, probabilities, targets) for name, function in functions.items()}
+
+
+def _score(name: str, function: MetricFunction, probabilities: FloatArray, targets: IntArray) -> float:
+    try:
+        value = float(function(probabilities, targets))
+    except IcfError:
+        raise
+    except Exception as error:
+        raise PluginError(f"metric {name} failed on {len(targets)} rows: {type(error).__name__}: {error}") from error
+    if not math.isfinite(value):
+        raise PluginError(
+            f"metric {name} is {value} on {len(targets)} rows; a metric must be a number for any rows,"
+            " also where a class is absent"
+        )
+    return value
 
 
 def bootstrap(
@@ -52,30 +73,29 @@ def bootstrap(
     (Davison and Hinkley 1997, section 3.8: the cluster bootstrap); without groups it takes single rows.
     """
     generator = np.random.default_rng(seed)
-    rows_of = _list_rows(groups, len(targets))
+    unit_of = _number_units(groups, len(targets))
     samples: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(RESAMPLES):
-        rows = _resample(rows_of, generator, len(targets))
-        for name, score in score_rows(functions, probabilities[rows], targets[rows]).items():
+        rows = _resample(unit_of, generator)
+        for name, score in score_rows(functions, probabilities.take(rows, axis=0), targets[rows]).items():
             samples[name].append(score)
     values = score_rows(functions, probabilities, targets)
     bounds = {name: np.quantile(samples[name], [0.025, 0.975]) for name in functions}
     return {name: Interval(values[name], float(low), float(high)) for name, (low, high) in bounds.items()}
 
 
-def _list_rows(groups: Sequence[str] | None, count: int) -> list[IntArray] | None:
-    if groups is None or len(set(groups)) == count:
-        return None
-    _, inverse = np.unique(np.asarray(groups), return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(inverse))[:-1])
+def _number_units(groups: Sequence[str] | None, count: int) -> IntArray:
+    """Return the number of each row's group, int64 [N]; without groups each row is one."""
+    if groups is None:
+        return np.arange(count)
+    return np.unique(np.asarray(groups), return_inverse=True)[1]
 
 
-def _resample(rows_of: list[IntArray] | None, generator: np.random.Generator, count: int) -> IntArray:
-    if rows_of is None:
-        return generator.integers(count, size=count)
-    drawn = generator.integers(len(rows_of), size=len(rows_of))
-    return np.concatenate([rows_of[index] for index in drawn])
+def _resample(unit_of: IntArray, generator: np.random.Generator) -> IntArray:
+    """Draw as many units as there are, with replacement; return their rows in ascending order, which reads fastest."""
+    units = int(unit_of.max()) + 1
+    times = np.bincount(generator.integers(units, size=units), minlength=units)
+    return np.repeat(np.arange(len(unit_of)), times[unit_of])
 
 
 def count_confusion(probabilities: FloatArray, targets: IntArray, num_classes: int) -> IntArray:
