@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from icf.components import FloatArray, SubmissionFormat
@@ -35,18 +35,25 @@ def fill_form(
     """Return the rows of a submission: an id and a label, or an id and a probability per column."""
     position = {name: row for row, name in enumerate(ids)}
     wanted = form.ids or ids
-    missing = [name for name in wanted if name not in position]
-    if missing or len(wanted) != len(ids):
-        raise DataError(
-            f"submission: {len(wanted)} rows are asked for and {len(ids)} were predicted;"
-            f" {len(missing)} have no prediction" + (f", for example {missing[0]!r}" if missing else "")
-        )
+    _check_ids(wanted, position)
     if form.values is None:
-        if set(form.columns) != set(classes):
+        if sorted(form.columns) != sorted(classes):
             raise DataError(f"submission: columns {list(form.columns)} are not the classes {list(classes)}")
         order = [list(classes).index(name) for name in form.columns]
         return [[name, *probabilities[position[name]][order].tolist()] for name in wanted]
-    if len(form.values) != len(classes) or len(form.columns) != 1:
+    if len(form.columns) != 1:
+        raise DataError(f"submission: a label needs one column, and there are {list(form.columns)}")
+    if len(form.values) != len(classes):
         raise DataError(f"submission: {len(form.values)} label values for {len(classes)} classes")
     labels = probabilities.argmax(axis=1)
     return [[name, form.values[labels[position[name]]]] for name in wanted]
+
+
+def _check_ids(wanted: Sequence[str], predicted: Mapping[str, int]) -> None:
+    """Raise DataError unless the same ids are asked for and predicted; a form may ask for one more than once."""
+    asked = set(wanted)
+    missing = [name for name in wanted if name not in predicted]
+    extra = [name for name in predicted if name not in asked]
+    for names, fault in ((missing, "are asked for but not predicted"), (extra, "are predicted but not asked for")):
+        if names:
+            raise DataError(f"submission: {len(names)} of {len(asked)} ids {fault}, for example {names[0]!r}")
