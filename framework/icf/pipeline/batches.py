@@ -79,7 +79,7 @@ def _to_channels(values: tuple[float, ...] | None, device: torch.device) -> torc
 
 
 def draw_grid(images: torch.Tensor, most: int = 32) -> np.ndarray:
-    """Lay up to ``most`` images, uint8 [B, C, H, W], out in a grid, uint8 [h, w, 3]."""
+    """Lay up to ``most`` of at least one image, uint8 [B, C, H, W], out in a grid, uint8 [h, w, 3]."""
     images = images[:most].expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:most]
     columns = min(8, len(images))
     lines = -(-len(images) // columns)

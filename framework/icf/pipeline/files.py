@@ -91,11 +91,11 @@ def read_probabilities(path: Path, classes: Sequence[str]) -> tuple[list[str], F
 
 
 def digest(*parts: object) -> str:
-    """Return a short hash of JSON-able or bytes-like parts."""
+    """Return a short hash of bytes and JSON-able parts."""
     state = hashlib.sha256()
     for part in parts:
         if not isinstance(part, bytes):
-            part = json.dumps(part, sort_keys=True, default=str).encode()
+            part = json.dumps(part, sort_keys=True).encode()
         state.update(len(part).to_bytes(8, "little"))
         state.update(part)
     return state.hexdigest()[:16]
