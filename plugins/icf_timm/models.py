@@ -31,7 +31,17 @@ def build_model(params: ModelParams, ctx: icf.ModelContext) -> nn.Module:
         model = _create(params, ctx, source)
     if source is not None and source.kind in ("file", "package") and source.file is not None:
         load_weights(model, source.file, params.arch)
+    if source is not None and source.kind != "file" and params.zero_head:
+        _zero_head(model)
     return model
+
+
+def _zero_head(model: nn.Module) -> None:
+    """Set the classifier to zero; timm's own initialisation gives a new head of few classes huge logits."""
+    head = model.get_classifier() if hasattr(model, "get_classifier") else nn.Identity()
+    if isinstance(head, nn.Linear):
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
 
 
 def inspect_model(params: ModelParams, ctx: icf.ModelContext) -> icf.ModelInfo:

@@ -28,6 +28,11 @@ class ModelParams(icf.Params):
     drop_rate: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="Share of features set to zero before the head, 0 to 1"
     )
+    zero_head: bool = Field(
+        default=True,
+        description="Start a new classifier head at zero when the other weights are pretrained, so that the first "
+        "steps do not disturb them (Kolesnikov et al. 2020, Big Transfer)",
+    )
     drop_path_rate: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="Stochastic depth: share of residual paths left out, 0 to 1"
     )

@@ -98,7 +98,7 @@ def try_step(plan: Plan, data: Prepared) -> str:
     total, trainable = count_parameters(model.parameters())
     precision = choose_precision(plan.recipe.compute.precision, model, device)
     number = str(precision or torch.float32).removeprefix("torch.")
-    return f"{total:,} parameters, {trainable:,} trained, {device.type}, {number}; loss {float(loss):.3f}"
+    return f"{total:,} parameters, {trainable:,} trained, {device.type}, {number}; loss {loss.item():.3f}"
 
 
 def count_parameters(parameters: Any) -> tuple[int, int]:

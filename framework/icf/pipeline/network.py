@@ -29,12 +29,13 @@ def build_model(plan: Plan, num_classes: int, spec: Preprocessing, fold: int, *,
     Raises:
         PluginError: the factory raised, or returned no module with the right output.
     """
-    torch.manual_seed(derive_seed(plan.recipe.train.seed, Purpose.MODEL, fold))
+    seed = derive_seed(plan.recipe.train.seed, Purpose.MODEL, fold)
+    torch.manual_seed(seed)
     context = ModelContext(
         num_classes=num_classes,
         channels=spec.channels,
         image_size=spec.image_size,
-        seed=plan.recipe.train.seed,
+        seed=seed,
         pretrained=pretrained,
     )
     model = plan.model.build(context)
