@@ -31,6 +31,8 @@ def test_weakest_classes_and_confused_pairs() -> None:
     confusion = np.array([[8, 2, 0, 0], [5, 5, 0, 0], [0, 0, 10, 0], [0, 0, 0, 0]])
     names = ["a", "b", "c", "d"]
     assert [score.name for score in find_weakest(score_classes(confusion, names), 9)] == ["b", "a"]
+    ties = np.array([[0, 1, 0], [1, 0, 0], [0, 1, 9]])
+    assert [score.name for score in find_weakest(score_classes(ties, names[:3]), 1)] == ["a", "b"]
     pairs = find_confused_pairs(confusion, names, 5)
     assert [(p.true, p.predicted, p.count, p.share) for p in pairs] == [("b", "a", 5, 0.5), ("a", "b", 2, 0.2)]
     assert len(find_confused_pairs(confusion, names, 1)) == 1

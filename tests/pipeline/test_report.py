@@ -113,12 +113,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 class Page(HTMLParser):
     """Checks that tags are balanced, and collects tags, attributes and text."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.text = ""
-        self.feed(text)
+        self.feed(path.read_text(encoding="utf-8"))
         self.close()
         assert self.open == []
 
@@ -141,16 +141,12 @@ class Page(HTMLParser):
         return sum(name == tag and attributes.items() <= found.items() for name, found in self.tags)
 
 
-def read_page(path: Path) -> Page:
-    return Page(path.read_text(encoding="utf-8"))
-
-
 def test_report_of_a_run_says_what_the_run_folder_says(tmp_path: Path) -> None:
     problem = {"question": "Which tree is it?", "input": "one leaf", "output": "its tree", "use": "a walk"}
     plan, folder, data = make_run(tmp_path, ["ash", "birch", "elm", "oak"], problem=problem)
     data = replace(data, notes=("rendered demo data",), skipped=(Problem("a/b.jpg", "the file is empty"),))
     path = write_report(plan, folder, data, ENVIRONMENT, SECONDS)
-    page = read_page(path)
+    page = Page(path)
     metrics, split = read_json(folder.metrics), read_json(folder.path / "split.json")
     expected = [
         "leaves", "Which tree is it?", "one leaf", "its tree", "a walk", "rendered demo data",
@@ -170,7 +166,7 @@ def test_report_of_a_run_says_what_the_run_folder_says(tmp_path: Path) -> None:
 def test_report_needs_no_network_and_no_script(tmp_path: Path) -> None:
     plan, folder, data = make_run(tmp_path, ["a", "b"])
     path = write_report(plan, folder, data, ENVIRONMENT, SECONDS)
-    page = read_page(path)
+    page = Page(path)
     assert page.count("script") == page.count("link") == page.count("iframe") == 0
     addresses = [value for _, found in page.tags for name, value in found.items() if name in {"src", "href"}]
     assert addresses
@@ -184,14 +180,13 @@ def test_strings_of_the_data_are_escaped(tmp_path: Path) -> None:
     undecodable = b"\xff<i>.png".decode(errors="surrogateescape")
     data = replace(data, notes=("<img src=x onerror=y>",), skipped=(Problem(undecodable, "<u>bad</u>"),))
     path = write_report(plan, folder, data, {"<em>": "<em>"}, {"<tt>": 1.0})
-    page = read_page(path)
+    page = Page(path)
     assert page.count("script") == page.count("em") == page.count("tt") == page.count("u") == 0
     assert all(found.get("src") != "x" for _, found in page.tags)
     assert NASTY in page.text
     assert "\\udcff<i>.png" in page.text
-    assert all(
-        "'\"&" in found["alt"] for tag, found in page.tags if tag == "img" and "batch" not in found.get("class", "")
-    )
+    pictures = [found["alt"] for tag, found in page.tags if tag == "img" and "batch" not in found.get("class", "")]
+    assert all("'\"&" in picture for picture in pictures)
 
 
 def test_report_can_be_written_again_to_the_same_bytes(tmp_path: Path) -> None:
@@ -206,7 +201,7 @@ def test_one_fold_one_epoch_no_mistake_no_picture(tmp_path: Path) -> None:
     metrics = read_json(folder.metrics)
     write_json(folder.metrics, {**metrics, "folds": metrics["folds"][:1]})
     folder.fold(0).augmented.unlink()
-    page = read_page(write_report(plan, folder, data, {}, {}))
+    page = Page(write_report(plan, folder, data, {}, {}))
     assert "No row was predicted wrongly" in page.text
     assert "mean of the folds" not in page.text
     assert page.count("figure") == page.count("img") == 0
@@ -216,14 +211,14 @@ def test_test_scores_stand_beside_those_out_of_fold(tmp_path: Path) -> None:
     plan, folder, data = make_run(tmp_path, ["a", "b"])
     scores = {choice.ref: {"value": 0.71234, "low": 0.6, "high": 0.8} for choice in plan.metrics}
     write_json(folder.metrics, {**read_json(folder.metrics), "test": scores})
-    page = read_page(write_report(plan, folder, data, ENVIRONMENT, SECONDS))
+    page = Page(write_report(plan, folder, data, ENVIRONMENT, SECONDS))
     assert page.text.count("0.7123") == len(plan.metrics)
 
 
 def test_many_classes_give_pairs_instead_of_a_matrix(tmp_path: Path) -> None:
     plan, folder, data = make_run(tmp_path, [f"class {index:03d}" for index in range(45)], each=3, skill=1.0)
     path = write_report(plan, folder, data, ENVIRONMENT, SECONDS)
-    page = read_page(path)
+    page = Page(path)
     assert page.count("svg", **{"class": "matrix"}) == 0
     assert "All 45 classes" in page.text
     assert path.stat().st_size < 300_000
@@ -232,7 +227,7 @@ def test_many_classes_give_pairs_instead_of_a_matrix(tmp_path: Path) -> None:
 def test_long_lists_of_skipped_images_are_counted(tmp_path: Path) -> None:
     plan, folder, data = make_run(tmp_path, ["a", "b"])
     data = replace(data, skipped=tuple(Problem(f"{index}.jpg", "truncated") for index in range(1234)))
-    page = read_page(write_report(plan, folder, data, ENVIRONMENT, SECONDS))
+    page = Page(write_report(plan, folder, data, ENVIRONMENT, SECONDS))
     assert "1234 images skipped" in page.text
     assert "and 1034 more" in page.text
 
@@ -298,5 +293,5 @@ def test_flatten_names_nested_values() -> None:
 
 def test_the_recipe_in_the_report_is_the_one_in_the_folder(tmp_path: Path) -> None:
     plan, folder, data = make_run(tmp_path, ["a", "b"])
-    page = read_page(write_report(plan, folder, data, ENVIRONMENT, SECONDS))
+    page = Page(write_report(plan, folder, data, ENVIRONMENT, SECONDS))
     assert (folder.path / "recipe.toml").read_text().strip() in page.text

@@ -55,10 +55,13 @@ def _divide(part: int, whole: int) -> float:
     return float(part / whole) if whole else math.nan
 
 
-def find_weakest(scores: Sequence[ClassScore], most: int) -> list[ClassScore]:
-    """Return the classes with the lowest F1, at most ``most``, weakest first; a class with F1 = 1 is not weak."""
-    weak = [score for score in scores if score.f1 < 1]
-    return sorted(weak, key=lambda score: score.f1)[:most]
+def find_weakest(scores: Sequence[ClassScore], count: int) -> list[ClassScore]:
+    """Return the ``count`` classes with the lowest F1, weakest first, and those that tie with the last of them.
+
+    A class with F1 = 1 is not weak.
+    """
+    weak = sorted((score for score in scores if score.f1 < 1), key=lambda score: score.f1)
+    return [score for score in weak if score.f1 <= weak[min(count, len(weak)) - 1].f1]
 
 
 def find_confused_pairs(confusion: IntArray, classes: Sequence[str], most: int) -> list[ConfusedPair]:
