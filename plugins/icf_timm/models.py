@@ -32,14 +32,16 @@ def build_model(params: ModelParams, ctx: icf.ModelContext) -> nn.Module:
     if source is not None and source.kind in ("file", "package") and source.file is not None:
         load_weights(model, source.file, params.arch)
     if source is not None and source.kind != "file" and params.zero_head:
-        _zero_head(model)
+        _zero_new_head(model, params.arch, ctx.num_classes)
     return model
 
 
-def _zero_head(model: nn.Module) -> None:
-    """Set the classifier to zero; timm's own initialisation gives a new head of few classes huge logits."""
-    head = model.get_classifier() if hasattr(model, "get_classifier") else nn.Identity()
-    if isinstance(head, nn.Linear):
+def _zero_new_head(model: nn.Module, arch: str, num_classes: int) -> None:
+    """Set a new classifier to zero; timm's own initialisation gives one of few classes huge logits."""
+    config = timm.get_pretrained_cfg(arch)
+    find_head: Any = getattr(model, "get_classifier", nn.Identity)
+    head = find_head()
+    if isinstance(head, nn.Linear) and (config is None or config.num_classes != num_classes):
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
 
