@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icf.cli.options import NoPlugin, Overrides, RecipeFile, make_console, to_json
+from icf.cli.options import NoPlugin, Overrides, RecipeFile, can_redraw, make_console, to_json
 from icf.plan import Plan, load_plan
 
 if TYPE_CHECKING:
@@ -64,8 +63,8 @@ def _report_recipe(plan: Plan, as_json: bool) -> None:
 def _check_data(plan: Plan, as_json: bool) -> CheckResult:
     from icf.cli.display import Display, LiveDisplay
 
-    live = sys.stdout.isatty() and not as_json
-    with LiveDisplay(make_console()) if live else Display() as display:
+    console = make_console()
+    with LiveDisplay(console) if can_redraw(console) and not as_json else Display() as display:
         from icf.pipeline.check import check_plan
 
         return check_plan(plan, display)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from icf.cli.fold_board import Clock, FoldBoard
-from icf.cli.formats import format_path, format_score, format_seconds, format_speed, shorten_refs
+from icf.cli.formats import format_count, format_path, format_score, format_seconds, format_speed, shorten_refs
 from icf.cli.options import to_json
 from icf.cli.plan_table import make_grid
 from icf.cli.results import describe_score, print_results, result_as_json
@@ -258,7 +258,7 @@ def describe_placement(placement: Placement, folds: int, finished: Sequence[int]
     """Say where folds run, how many at a time, and which are finished already."""
     if len(finished) == folds:
         return f"{folds}, all finished before"
-    threads = f"{placement.threads} thread{'s' * (placement.threads != 1)}"
+    threads = format_count(placement.threads, "thread")
     each = f"{placement.workers} workers of {threads}" if placement.workers > 1 else threads
     gpus = f", {placement.gpus:g} GPU each" if placement.gpus else ""
     text = (

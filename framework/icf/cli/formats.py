@@ -50,6 +50,11 @@ def format_clock(seconds: float | None) -> str:
     return f"{hours}:{clock}" if hours else clock
 
 
+def format_count(count: int, noun: str) -> str:
+    """Write a number of things, such as ``1 image`` or ``1,200 images``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def format_path(path: Path) -> str:
     """Write a path as short as it can be typed from here."""
     relative = os.path.relpath(path)

@@ -30,6 +30,11 @@ def make_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
 
 
+def can_redraw(console: Console) -> bool:
+    """Tell whether lines can be drawn again; rich believes FORCE_COLOR, but a file stays a file."""
+    return console.file.isatty() and not console.is_dumb_terminal
+
+
 def to_json(content: Any) -> str:
     """Return indented JSON; numbers that JSON can't say (NaN, infinity) become null."""
     return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False, default=str)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from icf.cli.formats import format_count
 from icf.cli.parameters import list_parameters
 from icf.plan import Choice, Plan
 from icf.plugins import load_object
@@ -95,7 +96,7 @@ def _describe_split(plan: Plan, full: bool) -> str:
 
 def _describe_training(plan: Plan, full: bool) -> str:
     train = plan.recipe.train
-    stated = f"{train.epochs} epoch{'s' * (train.epochs != 1)}, batches of {train.batch_size}, seed {train.seed}"
+    stated = f"{format_count(train.epochs, 'epoch')}, batches of {train.batch_size}, seed {train.seed}"
     return _join(stated, _settings(train, full, {"epochs", "batch_size", "seed"}))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from icf.cli.formats import format_count
 from icf.cli.options import make_console, to_json
 from icf.errors import IcfError, Problem, ProblemsError
 
@@ -23,7 +24,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".t
 
 def predict(
     run_folder: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run folder, or runs/RECIPE for the newest one in it.")
+        Path, typer.Argument(metavar="RUN", help="A run folder, or runs/RECIPE for its newest finished run.")
     ],
     images: Annotated[
         list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, or patterns such as 'new/*.jpg'.")
@@ -44,6 +45,8 @@ def predict(
     paths = find_images(images)
     from icf.pipeline.predict import predict_images
 
+    if run_dir != run_folder:
+        print(f"run folder {run_dir}", file=sys.stderr)
     found = predict_images(run_dir, paths)
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -54,7 +57,7 @@ def predict(
     elif output is None:
         _print_table(found, top)
     else:
-        print(f"{len(found.names):,} predictions in {output}")
+        print(f"{format_count(len(found.names), 'prediction')} in {output}")
     for problem in found.skipped:
         print(f"warning: skipped {problem}", file=sys.stderr)
     if found.skipped:
@@ -62,13 +65,18 @@ def predict(
 
 
 def find_run_dir(path: Path) -> Path:
-    """Return a run folder: the one that is named, or the newest in a recipe's folder; raises IcfError."""
+    """Return a run folder: the one that is named, or the newest finished one in a recipe's folder.
+
+    Raises:
+        IcfError: there is no run.
+    """
     if (path / "plan.json").exists():
         return path
     # Names of run folders begin with the time at which they were made.
     runs = sorted(file.parent for file in path.glob("*/plan.json"))
+    finished = [run for run in runs if (run / "metrics.json").exists()]
     if runs:
-        return runs[-1]
+        return (finished or runs)[-1]
     if not path.exists():
         raise IcfError(f"{path}: no such folder; name a run folder, or a recipe's folder such as runs/digits")
     raise IcfError(f"{path}: neither a run folder nor a folder of runs: there is no plan.json in it")

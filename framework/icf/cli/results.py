@@ -10,7 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from icf.cli.formats import format_interval, format_path, format_score, format_seconds, shorten_refs
+from icf.cli.formats import format_count, format_interval, format_path, format_score, format_seconds, shorten_refs
 from icf.cli.plan_table import make_grid
 from icf.pipeline.listener import RunResult
 
@@ -28,8 +28,9 @@ def print_results(console: Console, result: RunResult) -> None:
     console.print(Text(f"[low, high]: {result.metrics['interval']}", style="dim"))
     console.print()
     if result.skipped:
-        text = f"warning: {result.skipped:,} images could not be read and were left out; the report names them"
-        console.print(Text(text, style="yellow"))
+        skipped = format_count(result.skipped, "image")
+        text = f"warning: {skipped} could not be read; the report lists what was skipped"
+        console.print(Text(text, style="yellow"), soft_wrap=not console.is_terminal)
     for note in result.notes:
         console.print(Text(f"note: {note}", style="bold magenta"))
     for label, value in _list_files(result):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import icf
-from icf.cli.options import NoPlugin, Overrides, RecipeFile, Runs, make_console
+from icf.cli.options import NoPlugin, Overrides, RecipeFile, Runs, can_redraw, make_console
 from icf.plan import Plan, load_plan
 
 if TYPE_CHECKING:
@@ -69,7 +69,4 @@ def _choose_display(*, quiet: bool, as_json: bool) -> Display:
         return JsonDisplay(console, make_console(stderr=True))
     if quiet:
         return QuietDisplay(console, make_console(stderr=True))
-    # Rich believes FORCE_COLOR; a live view in a file would still be unreadable.
-    if sys.stdout.isatty() and not console.is_dumb_terminal:
-        return LiveDisplay(console)
-    return PlainDisplay(console)
+    return LiveDisplay(console) if can_redraw(console) else PlainDisplay(console)
