@@ -6,9 +6,12 @@ import os
 import traceback
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from icf.errors import IcfError
 from icf.pipeline.fit import fit_fold
 from icf.pipeline.jobs import FoldJob
+from icf.plugins import one_line
 
 
 class InlineExecutor:
@@ -32,5 +35,6 @@ def describe_failure(error: BaseException) -> str:
         traceback.print_exception(error)
     if isinstance(error, IcfError):
         return str(error)
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else ''}"
+    if isinstance(error, torch.OutOfMemoryError):
+        return "the GPU's memory is full; lower train.batch_size, or raise train.accumulate"
+    return one_line(error)

@@ -6,11 +6,13 @@ import math
 import queue
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from icf.errors import IcfError
 from icf.executors.inline import describe_failure
 from icf.executors.ray_session import ray_session
+from icf.pipeline.files import write_text
 from icf.pipeline.jobs import FoldJob, Placement
 from icf.sections import Compute
 
@@ -68,16 +70,18 @@ class RayTrainExecutor:
         return failed
 
     def _fit(self, job: FoldJob) -> str | None:
+        _failure_file(job).unlink(missing_ok=True)
         problem: str | None = None
         for _ in range(RETRIES):
             try:
                 self._make_trainer(job).fit()
+                return _read_failure(job)
             # Ray raises what killed the workers, in many types.
             except Exception as error:  # noqa: BLE001
-                problem = describe_failure(error)
-                continue
-            return _read_failure(job)
-        return _read_failure(job) or problem
+                problem = _read_failure(job) or describe_failure(error)
+            if _failure_file(job).exists():
+                break
+        return problem
 
     def _make_trainer(self, job: FoldJob) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -109,19 +113,22 @@ def train_in_worker(config: dict[str, Any]) -> None:
     from icf.pipeline.team import DistributedTeam, Team
 
     job: FoldJob = config["job"]
+    if _failure_file(job).exists():
+        return  # Ray started the workers again, but a mistake would be the same mistake again
     device = choose_device(job.plan.recipe.compute.device)
     alone = not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
     try:
         fit_fold(job, Team() if alone else DistributedTeam(device))
-    except IcfError as error:
-        # A mistake of the user's fails the same way again: tell it, and do not let Ray retry.
-        _failure_file(job).parent.mkdir(parents=True, exist_ok=True)
-        _failure_file(job).write_text(str(error), encoding="utf-8")
-    else:
-        _failure_file(job).unlink(missing_ok=True)
+    # Whatever a plugin raises costs its own fold only.
+    except Exception as error:
+        # In a team, another kind of error may only say that a partner's process died, which Ray mends.
+        if alone or isinstance(error, IcfError):
+            write_text(_failure_file(job), describe_failure(error))
+        if not alone:
+            raise  # frees the partners, who may be waiting
 
 
-def _failure_file(job: FoldJob) -> Any:
+def _failure_file(job: FoldJob) -> Path:
     return job.run_dir / "ray" / f"fold-{job.fold}-{job.key}.failed"
 
 

@@ -17,7 +17,11 @@ from icf.pipeline.network import build_model, choose_device, choose_precision, g
 from icf.pipeline.prepare import Prepared, describe_facts, prepare
 from icf.pipeline.score import build_metrics
 from icf.pipeline.split import make_split
-from icf.plan import Choice, Plan
+from icf.pipeline.trainer import blame
+from icf.plan import Plan
+
+SEEDS = 32
+"""Draws of a shared transform; one that changes an image with probability 0.1 is missed once in a thousand times."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def check_shared_transforms(plan: Plan, data: Prepared) -> None:
     images = torch.from_numpy(np.array(data.train.cache.pixels[data.train.pixel_rows[:2]])).permute(0, 3, 1, 2)
     for index, choice in enumerate(plan.shared_transforms):
         transform = choice.build(data.preprocessing.context())
-        results = [transform(images.clone(), torch.Generator().manual_seed(seed)) for seed in range(4)]
+        results = [transform(images.clone(), torch.Generator().manual_seed(seed)) for seed in range(SEEDS)]
         if any(not torch.equal(results[0], other) for other in results[1:]):
             raise PluginError(
                 f"transforms.shared[{index}]: {choice.ref} is random, but what is shared must be the same in"
@@ -89,12 +93,16 @@ def try_step(plan: Plan, data: Prepared) -> str:
     plan.ensembler.build(EnsemblerContext(num_classes=classes))
     build_metrics(plan, classes)
     model.eval()  # two images are too few for batch statistics
-    logits = call(plan.model, lambda: model(batches.read_augmented(rows, seed=0)))
+    images = batches.read_augmented(rows, seed=0)
+    with blame(plan.model, "on two images"):
+        logits = model(images)
     if tuple(logits.shape) != (2, classes):
         raise PluginError(f"{plan.model.ref}: logits are {list(logits.shape)}, but must be [2, {classes}]")
-    loss = call(plan.loss, lambda: criterion.to(device)(logits.float(), targets))
-    call(plan.loss, loss.backward)
-    optimizer.step()
+    with blame(plan.loss, "on two images"):
+        loss = criterion.to(device)(logits.float(), targets)
+        loss.backward()
+    with blame(plan.optimizer, "in its first step"):
+        optimizer.step()
     total, trainable = count_parameters(model.parameters())
     precision = choose_precision(plan.recipe.compute.precision, model, device)
     number = str(precision or torch.float32).removeprefix("torch.")
@@ -105,16 +113,3 @@ def count_parameters(parameters: Any) -> tuple[int, int]:
     """Return how many parameters there are, and how many are trained."""
     found: Sequence[torch.nn.Parameter] = list(parameters)
     return sum(p.numel() for p in found), sum(p.numel() for p in found if p.requires_grad)
-
-
-def call(choice: Choice, work: Any) -> Any:
-    """Call a piece of a plugin's code; what it raises becomes a PluginError that names the component."""
-    try:
-        return work()
-    except PluginError:
-        raise
-    except Exception as error:
-        raise PluginError(
-            f"{choice.ref} ({choice.distribution} {choice.version}) failed on two images:"
-            f" {type(error).__name__}: {error}"
-        ) from error

@@ -6,8 +6,7 @@ import io
 import math
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,60 +14,20 @@ import torch
 from PIL import Image
 from torch import nn
 
-from icf.components import IntArray, LossContext, OptimizerContext, SamplerContext, Schedule, SchedulerContext
+from icf.components import IntArray
 from icf.errors import FoldError
 from icf.pipeline import checkpoint
 from icf.pipeline.batches import Batches, draw_grid
 from icf.pipeline.files import write_bytes, write_json, write_probabilities, write_rows
-from icf.pipeline.fold_data import FoldData
 from icf.pipeline.inference import predict_logits, predict_probabilities, softmax
 from icf.pipeline.jobs import FoldJob
-from icf.pipeline.network import (
-    autocast,
-    build_model,
-    choose_device,
-    choose_precision,
-    group_parameters,
-    set_training_mode,
-)
+from icf.pipeline.network import autocast, set_training_mode
 from icf.pipeline.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
-from icf.pipeline.team import Team, cut, unwrap
+from icf.pipeline.team import Team, unwrap
+from icf.pipeline.trainer import Trainer, TrainingState, blame, build_trainer
 
 PROGRESS_SECONDS = 0.4
-
-
-@dataclass
-class TrainingState:
-    """What an epoch changes beside weights and optimizer; plain data, stored in every checkpoint."""
-
-    epoch: int = 0
-    best_epoch: int = -1
-    best_score: float = math.nan
-    stale: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
-@dataclass
-class Trainer:
-    """Everything that trains one fold."""
-
-    job: FoldJob
-    data: FoldData
-    team: Team
-    device: torch.device
-    model: nn.Module
-    network: nn.Module
-    precision: torch.dtype | None
-    criterion: nn.Module
-    optimizer: torch.optim.Optimizer
-    base_rates: list[float]
-    schedule: Schedule
-    order: Callable[[int], IntArray]
-    batches: Batches
-    scaler: torch.amp.GradScaler
-    steps: int
-    state: TrainingState = field(default_factory=TrainingState)
 
 
 def fit_fold(job: FoldJob, team: Team | None = None) -> None:
@@ -98,62 +57,26 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
     trainer.team.agree(None)
 
 
-def build_trainer(job: FoldJob, team: Team) -> Trainer:
-    """Build model, loss, optimizer, schedule and sampler for one fold, all seeded by its number."""
-    plan, recipe = job.plan, job.plan.recipe
-    device = choose_device(recipe.compute.device)
-    data = FoldData.open(job)
-    seed = recipe.train.seed
-    classes = len(data.classes)
-    model = build_model(plan, classes, data.preprocessing, job.fold).to(device)
-    optimizer: torch.optim.Optimizer = plan.optimizer.build(
-        OptimizerContext(parameter_groups=group_parameters(model), seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold))
-    )
-    counts = np.bincount(data.train_targets, minlength=classes).astype(np.int64)
-    loss_seed = derive_seed(seed, Purpose.LOSS, job.fold)
-    criterion = plan.loss.build(LossContext(num_classes=classes, class_counts=counts, seed=loss_seed))
-    sampler_seed = derive_seed(seed, Purpose.SAMPLER, job.fold)
-    order = plan.sampler.build(SamplerContext(targets=data.train_targets, num_classes=classes, seed=sampler_seed))
-    steps = math.ceil(len(order(0)) / recipe.train.batch_size)
-    schedule = plan.scheduler.build(
-        SchedulerContext(steps_per_epoch=steps, epochs=recipe.train.epochs, maximize=plan.metrics[0].maximize)
-    )
-    augment = [choice.build(data.preprocessing.context()) for choice in plan.train_transforms]
-    precision = choose_precision(recipe.compute.precision, model, device)
-    return Trainer(
-        job=job,
-        data=data,
-        team=team,
-        device=device,
-        model=model,
-        network=team.wrap(model),
-        precision=precision,
-        criterion=criterion.to(device),
-        optimizer=optimizer,
-        base_rates=[group["lr"] for group in optimizer.param_groups],
-        schedule=schedule,
-        order=order,
-        batches=Batches(data.train_cache, data.preprocessing, device, augment),
-        scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
-        steps=steps,
-    )
-
-
 def resume(trainer: Trainer) -> None:
     """Take up the last checkpoint of the same inputs, if there is one; otherwise start a clean folder."""
-    folder = trainer.job.folder
-    state = checkpoint.read_state(folder.checkpoints)
-    if state is None or state["key"] != trainer.job.key:
-        if trainer.team.is_main:
+    folder, team = trainer.job.folder, trainer.team
+    state = checkpoint.read_state(folder.checkpoints) if team.is_main else None
+    # The main rank decides: another could look while files are being removed.
+    if team.agree(state is None or state["key"] != trainer.job.key):
+        if team.is_main:
             shutil.rmtree(folder.path, ignore_errors=True)
             _write_augmented(trainer)
-        trainer.team.agree(None)
+        team.agree(None)
         return
+    state = state or checkpoint.read_state(folder.checkpoints)
+    assert state is not None  # noqa: S101 - for the type checker: the main rank has read it
     checkpoint.load_state_weights(folder.checkpoints, trainer.model)
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.schedule.load_state_dict(state["schedule"])
     trainer.scaler.load_state_dict(state["scaler"])
     trainer.state = TrainingState(**state["training"])
+    if team.is_main:  # it may have been killed between its last state and what people read
+        write_rows(folder.history, trainer.state.history)
 
 
 def is_finished(trainer: Trainer) -> bool:
@@ -180,11 +103,13 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
             _write_progress(trainer, step + 1, last - started)
     mean = trainer.team.average(float(total)) / len(rows)
     if not math.isfinite(mean):
-        raise FoldError(
-            f"the training loss became {mean} in epoch {state.epoch + 1};"
-            ' lower optimizer.lr, set train.clip_norm = 1.0, or compute.precision = "fp32"'
-        )
+        raise _describe_divergence(f"the training loss became {mean}", state)
     return mean, len(rows) / (time.monotonic() - started)
+
+
+def _describe_divergence(what: str, state: TrainingState) -> FoldError:
+    advice = 'lower optimizer.lr, set train.clip_norm = 1.0, or compute.precision = "fp32"'
+    return FoldError(f"{what} in epoch {state.epoch + 1}; {advice}")
 
 
 def train_step(trainer: Trainer, batch: IntArray, step: int, seed: int) -> torch.Tensor:
@@ -193,25 +118,36 @@ def train_step(trainer: Trainer, batch: IntArray, step: int, seed: int) -> torch
     factor = trainer.schedule.factor(trainer.state.epoch * trainer.steps + step)
     for group, rate in zip(trainer.optimizer.param_groups, trainer.base_rates, strict=True):
         group["lr"] = rate * factor
-    mine = trainer.team.share(batch)
-    pieces = cut(mine, recipe.train.accumulate) or [batch[:1]]
+    # As many pieces on every rank, or their gradients' averages would wait for each other.
+    largest = -(-len(batch) // trainer.team.size)
+    pieces = np.array_split(trainer.team.share(batch), min(recipe.train.accumulate, largest))
     total = torch.zeros((), dtype=torch.float64, device=trainer.device)
-    for index, rows in enumerate(pieces):
+    for index, piece in enumerate(pieces):
+        # A rank without rows still takes part in the average, with weight zero.
+        rows, weight = (piece, len(piece) * trainer.team.size / len(batch)) if len(piece) else (batch[:1], 0.0)
         images = trainer.batches.read_augmented(rows, seed + index)
         targets = torch.from_numpy(trainer.data.targets[rows]).to(trainer.device)
-        with autocast(trainer.device, trainer.precision):
-            loss = trainer.criterion(trainer.network(images), targets)
-        # A rank without rows still takes part in the gradients' average, with weight zero.
-        weight = len(rows) * trainer.team.size / len(batch) if len(mine) else 0.0
-        trainer.scaler.scale(loss * weight).backward()
+        loss = _compute_loss(trainer, images, targets)
+        trainer.scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
         total += loss.detach().double() * weight
     if recipe.train.clip_norm is not None:
         trainer.scaler.unscale_(trainer.optimizer)
         nn.utils.clip_grad_norm_(trainer.model.parameters(), recipe.train.clip_norm)
-    trainer.scaler.step(trainer.optimizer)
+    with blame(trainer.job.plan.optimizer, "in training"):
+        trainer.scaler.step(trainer.optimizer)
     trainer.scaler.update()
     trainer.optimizer.zero_grad(set_to_none=True)
     return total
+
+
+def _compute_loss(trainer: Trainer, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    plan = trainer.job.plan
+    with autocast(trainer.device, trainer.precision):
+        with blame(plan.model, "in training"):
+            logits = trainer.network(images)
+        with blame(plan.loss, "in training"):
+            loss: torch.Tensor = trainer.criterion(logits, targets)
+    return loss
 
 
 def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
@@ -220,13 +156,17 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
     data, state, metric = trainer.data, trainer.state, trainer.job.plan.metrics[0]
     mine = trainer.team.share(data.val_rows)
     size = trainer.job.plan.recipe.inference.batch_size
-    logits = predict_logits(trainer.model, trainer.batches, mine, size, trainer.device, trainer.precision)
+    with blame(trainer.job.plan.model, "in validation"):
+        logits = predict_logits(trainer.model, trainer.batches, mine, size, trainer.device, trainer.precision)
     logits = trainer.team.gather(logits, len(data.val_rows))
+    probabilities = softmax(logits)
+    if not np.isfinite(probabilities).all():
+        raise _describe_divergence("the network's output is no longer finite", state)
     targets = torch.from_numpy(data.targets[data.val_rows])
-    with torch.no_grad():
+    with torch.no_grad(), blame(trainer.job.plan.loss, "in validation"):
         val_loss = float(trainer.criterion(logits.to(trainer.device), targets.to(trainer.device)))
     functions = build_metrics(trainer.job.plan, len(data.classes))
-    metrics = score_rows(functions, softmax(logits), targets.numpy())
+    metrics = score_rows(functions, probabilities, targets.numpy())
     score = metrics[metric.ref]
     trainer.schedule.observe(score)
     better = state.best_epoch < 0 or (score > state.best_score if metric.maximize else score < state.best_score)
@@ -304,8 +244,9 @@ def predict_fold(trainer: Trainer) -> None:
 def _write_progress(trainer: Trainer, step: int, seconds: float) -> None:
     done = step * len(trainer.data.train_rows) / trainer.steps
     speed = done / seconds if seconds else None
-    state = {"epoch": trainer.state.epoch, "step": step, "steps": trainer.steps, "images_per_second": speed}
-    write_json(trainer.job.folder.progress, {**state, "epochs": trainer.job.plan.recipe.train.epochs})
+    epochs = trainer.job.plan.recipe.train.epochs
+    position = {"epoch": trainer.state.epoch, "epochs": epochs, "step": step, "steps": trainer.steps}
+    write_json(trainer.job.folder.progress, {"key": trainer.job.key, **position, "images_per_second": speed})
 
 
 def _write_augmented(trainer: Trainer) -> None:

@@ -117,8 +117,7 @@ def open_run_folder(plan: Plan, runs: Path, *, fresh: bool = False) -> RunFolder
     if found and not fresh:
         folder = RunFolder(found[-1].resolve())
     else:
-        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = RunFolder((parent / f"{stamp}{suffix}").resolve())
+        folder = RunFolder((parent / f"{_make_stamp(parent, suffix)}{suffix}").resolve())
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -126,3 +125,11 @@ def open_run_folder(plan: Plan, runs: Path, *, fresh: bool = False) -> RunFolder
     write_text(folder.path / "recipe.toml", to_toml(plan.filled_recipe()))
     write_text(folder.plan, plan.to_json())
     return folder
+
+
+def _make_stamp(parent: Path, suffix: str) -> str:
+    """Return the time, to the second, or the next one that has no folder yet."""
+    moment = datetime.datetime.now()
+    while (parent / f"{moment:%Y%m%d-%H%M%S}{suffix}").exists():
+        moment += datetime.timedelta(seconds=1)
+    return f"{moment:%Y%m%d-%H%M%S}"

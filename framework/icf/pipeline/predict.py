@@ -60,11 +60,13 @@ def find_weights(folder: RunFolder) -> list[Path]:
     """Return the weights of all folds; IcfError when the run is not there or not finished."""
     if not folder.plan.exists():
         raise IcfError(f"{folder.path} is no run folder: it has no plan.json")
-    done = sorted((folder.path / "folds").glob("[0-9]*"), key=lambda path: int(path.name))
-    weights = [path / "checkpoint" / "best.safetensors" for path in done]
-    missing = [path for path in weights if not (path.exists() and (path.parent.parent / "metrics.json").exists())]
-    if missing or not weights:
+    if not folder.metrics.exists():
         raise IcfError(f"{folder.path}: not every fold is finished; run its recipe again, then predict")
+    folds = [folder.fold(result["fold"]) for result in read_json(folder.metrics)["folds"]]
+    weights = [fold.checkpoints / "best.safetensors" for fold in folds]
+    missing = [str(path) for path in weights if not path.exists()]
+    if missing:
+        raise IcfError(f"weights are missing: {', '.join(missing)}; run the recipe again with --fresh")
     return weights
 
 

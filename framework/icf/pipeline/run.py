@@ -133,6 +133,8 @@ def _fit(run: _Run, data: Prepared, split: Split, place: Place, observers: Obser
     with run.stage("fit") as outcome:
         run.listener.folds_placed(placement, split.count, done)
         waiting = [job for job in jobs if job.fold not in done]
+        if waiting:  # the run is not finished until it is scored again
+            run.folder.metrics.unlink(missing_ok=True)
         failed = run_folds(executor, jobs, waiting, observers, run.listener) if waiting else {}
         outcome["skipped"] = not waiting
         outcome["detail"] = f"{len(done)} of {split.count} folds done before" if done and waiting else ""
@@ -188,6 +190,8 @@ def _describe_failures(failed: dict[int, str], count: int) -> str:
 
 def _ensemble(run: _Run, data: Prepared, split: Split, keys: list[str]) -> None:
     products = [run.folder.metrics, run.folder.path / "oof.parquet", run.folder.path / "ensemble.json"]
+    if data.test is not None:
+        products.append(run.folder.path / "test.parquet")
     with run.stage("ensemble") as outcome:
         outcome["skipped"] = not run.folder.run_stage(
             "ensemble",

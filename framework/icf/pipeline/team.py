@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -97,8 +96,3 @@ def unwrap(model: nn.Module) -> nn.Module:
     """Return the module inside DistributedDataParallel, or the model itself."""
     inner = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
     return cast("nn.Module", inner)
-
-
-def cut(rows: IntArray, parts: int) -> list[IntArray]:
-    """Cut rows into at most ``parts`` nearly equal pieces, none of them empty."""
-    return [piece for piece in np.array_split(rows, parts) if len(piece)]

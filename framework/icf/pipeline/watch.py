@@ -23,7 +23,7 @@ class FoldWatch:
         self._jobs = jobs
         self._observers = observers
         self._listener = listener
-        self._told = {job.fold: len(self._read_epochs(job)) for job in jobs}
+        self._told = {job.fold: len(self._read_epochs(job)) if _read_progress(job) else 0 for job in jobs}
         self._started: set[int] = set()
         self._ended = {job.fold for job in jobs if job.folder.metrics.exists() and self._is_done(job)}
 
@@ -108,8 +108,9 @@ def _to_event(job: FoldJob, row: dict[str, str]) -> EpochEnd:
 
 
 def _read_progress(job: FoldJob) -> dict[str, Any] | None:
+    """Return what the fold is doing; None before it starts, and while the files are those of other inputs."""
     try:
         value: dict[str, Any] = read_json(job.folder.progress)
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return value
+    return value if value["key"] == job.key else None

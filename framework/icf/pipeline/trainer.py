@@ -1,0 +1,109 @@
+"""Everything that trains one fold: model, loss, optimizer, schedule and sampler, seeded by the fold's number."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from icf.components import IntArray, LossContext, OptimizerContext, SamplerContext, Schedule, SchedulerContext
+from icf.errors import IcfError, PluginError
+from icf.pipeline.batches import Batches
+from icf.pipeline.fold_data import FoldData
+from icf.pipeline.jobs import FoldJob
+from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
+from icf.pipeline.seeds import Purpose, derive_seed
+from icf.pipeline.team import Team
+from icf.plan import Choice
+from icf.plugins import one_line
+
+
+@dataclass
+class TrainingState:
+    """What an epoch changes beside weights and optimizer; plain data, stored in every checkpoint."""
+
+    epoch: int = 0
+    best_epoch: int = -1
+    best_score: float = math.nan
+    stale: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass
+class Trainer:
+    """Everything that trains one fold."""
+
+    job: FoldJob
+    data: FoldData
+    team: Team
+    device: torch.device
+    model: nn.Module
+    network: nn.Module
+    precision: torch.dtype | None
+    criterion: nn.Module
+    optimizer: torch.optim.Optimizer
+    base_rates: list[float]
+    schedule: Schedule
+    order: Callable[[int], IntArray]
+    batches: Batches
+    scaler: torch.amp.GradScaler
+    steps: int
+    state: TrainingState = field(default_factory=TrainingState)
+
+
+def build_trainer(job: FoldJob, team: Team) -> Trainer:
+    """Build model, loss, optimizer, schedule and sampler for one fold, all seeded by its number."""
+    plan, recipe = job.plan, job.plan.recipe
+    device = choose_device(recipe.compute.device)
+    data = FoldData.open(job)
+    seed = recipe.train.seed
+    classes = len(data.classes)
+    model = build_model(plan, classes, data.preprocessing, job.fold).to(device)
+    optimizer: torch.optim.Optimizer = plan.optimizer.build(
+        OptimizerContext(parameter_groups=group_parameters(model), seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold))
+    )
+    counts = np.bincount(data.train_targets, minlength=classes).astype(np.int64)
+    loss_seed = derive_seed(seed, Purpose.LOSS, job.fold)
+    criterion = plan.loss.build(LossContext(num_classes=classes, class_counts=counts, seed=loss_seed))
+    sampler_seed = derive_seed(seed, Purpose.SAMPLER, job.fold)
+    order = plan.sampler.build(SamplerContext(targets=data.train_targets, num_classes=classes, seed=sampler_seed))
+    steps = math.ceil(len(order(0)) / recipe.train.batch_size)
+    schedule = plan.scheduler.build(
+        SchedulerContext(steps_per_epoch=steps, epochs=recipe.train.epochs, maximize=plan.metrics[0].maximize)
+    )
+    augment = [choice.build(data.preprocessing.context()) for choice in plan.train_transforms]
+    precision = choose_precision(recipe.compute.precision, model, device)
+    return Trainer(
+        job=job,
+        data=data,
+        team=team,
+        device=device,
+        model=model,
+        network=team.wrap(model),
+        precision=precision,
+        criterion=criterion.to(device),
+        optimizer=optimizer,
+        base_rates=[group["lr"] for group in optimizer.param_groups],
+        schedule=schedule,
+        order=order,
+        batches=Batches(data.train_cache, data.preprocessing, device, augment),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
+        steps=steps,
+    )
+
+
+@contextlib.contextmanager
+def blame(choice: Choice, when: str) -> Iterator[None]:
+    """Turn whatever a component raises into a PluginError that names it; a full GPU is not its fault."""
+    try:
+        yield
+    except (IcfError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        source = f"{choice.kind} '{choice.ref}' ({choice.distribution} {choice.version})"
+        raise PluginError(f"{source} failed {when}: {one_line(error)}") from error
