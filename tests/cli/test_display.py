@@ -442,6 +442,7 @@ def test_a_clock_says_the_seconds_that_it_was_given(seconds: float) -> None:
 
 def test_numbers_are_written_for_people() -> None:
     assert formats.format_score(0.87123) == "0.8712"
+    assert formats.format_score(31.06094) == "31.061"
     assert formats.format_score(12345.6) == "12,346"
     assert formats.format_score(math.nan) == "nan"
     assert formats.format_speed(1234.4) == "1,234"

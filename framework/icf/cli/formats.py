@@ -13,7 +13,9 @@ def format_score(value: float, decimals: int = 4) -> str:
     """Write a metric or a loss, such as 0.8712; large ones get fewer decimals and a thousands separator."""
     if not math.isfinite(value):
         return str(value)
-    return f"{value:.{decimals}f}" if abs(value) < 100 else f"{value:,.0f}"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.{decimals - (abs(value) >= 10)}f}"
 
 
 def format_interval(score: dict[str, float]) -> str:
