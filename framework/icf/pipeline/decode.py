@@ -66,7 +66,8 @@ def _explain(error: Exception) -> str:
         return f"more than {MAX_PIXELS:,} pixels"
     if isinstance(error, OSError) and error.strerror:
         return f"can't be read: {error.strerror}"
-    return f"damaged: {type(error).__name__}: {error}"
+    kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+    return f"damaged: {kind}{error}"
 
 
 def has_wrong_suffix(path: Path, true_format: str) -> bool:
