@@ -1,0 +1,134 @@
+"""Small trainings on scikit-learn's digits, for the tests of training and of what follows on it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from icf.executors.inline import InlineExecutor
+from icf.pipeline.files import read_probabilities
+from icf.pipeline.fit import fit_fold
+from icf.pipeline.folder import FoldFolder, open_run_folder
+from icf.pipeline.jobs import Executor, FoldJob, Placement
+from icf.pipeline.prepare import prepare, save_prepared
+from icf.pipeline.split import make_split, save_split
+from icf.plan import Plan, load_plan
+
+DIGITS = Path(__file__).parents[1] / "recipes" / "digits.toml"
+CLASSES = tuple("0123456789")
+
+SMALL = (
+    "dataset.test_share=0.7",
+    "split.folds=3",
+    "train.batch_size=32",
+    "train.epochs=3",
+    "compute.threads=1",
+    'compute.precision="fp32"',
+)
+"""539 training rows in three folds; one fold takes about a second."""
+
+TOY = """
+    import icf
+
+    class HiddenParams(icf.Params):
+        normalise: bool = False
+        outputs: int = 0
+
+    class SpitefulParams(icf.Params):
+        fold_zero_rows: int = 0
+
+    @icf.hookimpl
+    def icf_models():
+        yield icf.Model(name="hidden", factory="{module}_parts:hidden", params=HiddenParams, summary="Two layers")
+
+    @icf.hookimpl
+    def icf_losses():
+        yield icf.Loss(name="spiteful", factory="{module}_parts:spiteful", params=SpitefulParams, summary="Fails")
+
+    @icf.hookimpl
+    def icf_epoch_end(event):
+        import {module}_parts as parts
+        parts.heard.append(event)
+        raise RuntimeError("no thanks")
+"""
+"""Plugin ``toy``, to install with TOY_PARTS as the modules ``toy`` and ``toy_parts``."""
+
+TOY_PARTS = """
+    from collections import OrderedDict
+
+    import torch
+    from torch import nn
+
+    heard = []
+
+    def hidden(params, ctx):
+        torch.manual_seed(ctx.seed % 2**32)
+        height, width = ctx.image_size
+        layers = OrderedDict(flat=nn.Flatten(), first=nn.Linear(ctx.channels * height * width, 32))
+        if params.normalise:
+            layers["norm"] = nn.BatchNorm1d(32)
+        layers |= OrderedDict(act=nn.ReLU(), head=nn.Linear(32, params.outputs or ctx.num_classes))
+        return nn.Sequential(layers)
+
+    class Spiteful(nn.CrossEntropyLoss):
+        def __init__(self, fails):
+            super().__init__()
+            self.fails = fails
+
+        def forward(self, logits, targets):
+            if self.fails:
+                raise ValueError("this fold is not to my taste")
+            return super().forward(logits, targets)
+
+    def spiteful(params, ctx):
+        return Spiteful(int(ctx.class_counts[0]) == params.fold_zero_rows)
+"""
+
+
+def make_plan(*overrides: str, small: Sequence[str] = SMALL) -> Plan:
+    """Return the plan of recipes/digits.toml, made small, with ``overrides`` on top."""
+    return load_plan(DIGITS, [*small, *overrides])
+
+
+def make_jobs(plan: Plan, runs: Path) -> list[FoldJob]:
+    """Do what comes before training; return one job per fold."""
+    folder = open_run_folder(plan, runs)
+    data = prepare(plan, lambda _what, _done, _total: None)
+    save_prepared(data, folder)
+    split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
+    save_split(split, data.train, folder)
+    return [FoldJob(plan, folder.path, fold, 1, f"key-{fold}") for fold in range(split.count)]
+
+
+def fit(runs: Path, *overrides: str, fold: int = 0) -> FoldJob:
+    """Train one fold of the small digits plan."""
+    job = make_jobs(make_plan(*overrides), runs)[fold]
+    torch.set_num_threads(1)
+    fit_fold(job)
+    return job
+
+
+def place_inline(plan: Plan, folds: int, work: int) -> tuple[Placement, Executor]:
+    """Run folds in this process, one thread each."""
+    return Placement("inline", "a test", concurrent=1, threads=1, device="cpu"), InlineExecutor()
+
+
+def read_history(folder: FoldFolder) -> list[dict[str, float]]:
+    """Return the rows of history.csv as numbers."""
+    with folder.history.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def without_speed(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Leave out the only column that differs between equal trainings."""
+    return [{name: value for name, value in row.items() if name != "images_per_second"} for row in history]
+
+
+def read_oof(folder: FoldFolder) -> np.ndarray[Any, Any]:
+    """Return a fold's out-of-fold probabilities, float64 [N, 10]."""
+    return read_probabilities(folder.oof, CLASSES)[1]
