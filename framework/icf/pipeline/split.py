@@ -22,6 +22,10 @@ TRAIN_ONLY = -1
 """Fold of rows that every fold trains on and none validates."""
 
 
+SEARCHED = 2000
+"""About how many groups are left to the search for the most even folds; at least one of a kind for each fold."""
+
+
 @dataclass(frozen=True)
 class Split:
     """``folds`` is int64 [N]: the fold that validates a row, or TRAIN_ONLY; ``groups`` are the units kept together."""
@@ -137,15 +141,15 @@ def _divide_groups(targets: IntArray, groups: tuple[str, ...], count: int, seed:
 
 
 def _divide_groups_evenly(targets: IntArray, groups: tuple[str, ...], count: int, seed: int) -> IntArray:
-    """Stratify groups: exactly where many hold the same labels, greedily (StratifiedGroupKFold) for the rest.
+    """Stratify groups with StratifiedGroupKFold; of very many groups, deal most of those with the same labels first.
 
-    Groups with the same labels are interchangeable, so every fold gets equally many of them; that leaves
-    few to the greedy search, which takes milliseconds for each.
+    Such groups are interchangeable, so every fold gets equally many of them, and the greedy search, which
+    takes about half a millisecond for each group, balances the rest.
     """
     _, unit_of = np.unique(groups, return_inverse=True)
     alike = _find_alike(targets, unit_of)
-    # What is left of a kind is enough for one of each fold, so that the search can balance what is odd.
-    dealt = [units[: max(0, len(units) // count - 1) * count] for units in alike]
+    kept = max(1, SEARCHED // (len(alike) * count))
+    dealt = [units[: max(0, len(units) // count - kept) * count] for units in alike]
     fold_of_unit = np.full(int(unit_of.max()) + 1, TRAIN_ONLY, dtype=np.int64)
     if chosen := [unit for units in dealt for unit in units]:
         kinds = np.repeat(np.arange(len(dealt)), [len(units) for units in dealt])
