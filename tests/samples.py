@@ -92,3 +92,7 @@ def crash(params, ctx):
         raise KeyError("no such thing")
 
     return transform
+
+
+def return_nothing(params, ctx):
+    return None

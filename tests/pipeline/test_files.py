@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icf.pipeline import files
+from icf.pipeline.files import (
+    digest,
+    digest_strings,
+    read_json,
+    read_probabilities,
+    read_table,
+    write_bytes,
+    write_json,
+    write_probabilities,
+    write_rows,
+    write_table,
+    write_text,
+)
+
+
+def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
+    path = tmp_path / "new" / "folder" / "file.txt"
+    write_bytes(path, b"old and long")
+    write_text(path, "né")
+    assert path.read_bytes() == "né".encode()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    write_bytes(path, b"old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_round_trip(tmp_path):
+    value = {"a": [1, 2.5, None, True, "ü"], "b": {"c": {}}}
+    write_json(tmp_path / "x.json", value)
+    assert read_json(tmp_path / "x.json") == value
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_json_holds_only_finite_numbers(tmp_path, number):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"a": number})
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_rows_are_csv_with_a_header(tmp_path):
+    write_rows(tmp_path / "x.csv", [{"a": 1, "b": "x,y"}, {"a": 2, "b": 'q"'}])
+    with (tmp_path / "x.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == [{"a": "1", "b": "x,y"}, {"a": "2", "b": 'q"'}]
+
+
+def test_tables_keep_types(tmp_path):
+    columns = {
+        "text": ["a", "ü", ""],
+        "maybe": ["x", None, None],
+        "none": [None, None, None],
+        "whole": np.array([1, -2, 3]),
+        "real": np.array([0.1, 0.2, 0.3]),
+    }
+    write_table(tmp_path / "x.parquet", columns)
+    found = read_table(tmp_path / "x.parquet")
+    assert list(found) == list(columns)
+    for name in ("text", "maybe", "none"):
+        assert found[name] == columns[name]
+    for name in ("whole", "real"):
+        assert found[name].dtype == columns[name].dtype
+        np.testing.assert_array_equal(found[name], columns[name])
+
+
+def test_probabilities_round_trip_exactly_in_any_order_of_classes(tmp_path):
+    path: Path = tmp_path / "p.parquet"
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 5)
+    ids = [f"{row:03d}" for row in range(5)]
+    write_probabilities(path, ids, ("b", "a", "id"), probabilities, target=np.arange(5))
+    found_ids, found = read_probabilities(path, ("b", "a", "id"))
+    assert found_ids == ids
+    np.testing.assert_array_equal(found, probabilities)
+    np.testing.assert_array_equal(read_probabilities(path, ("id", "b"))[1], probabilities[:, [2, 0]])
+    assert list(read_table(path)) == ["id", "target", "p_b", "p_a", "p_id"]
+
+
+def test_digest_does_not_depend_on_the_order_of_keys():
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+
+
+PARTS = st.lists(st.one_of(st.integers(), st.text(max_size=3), st.lists(st.integers(), max_size=2)), max_size=4)
+
+
+@given(left=PARTS, right=PARTS)
+def test_digests_are_equal_only_for_equal_parts(left, right):
+    assert (digest(*left) == digest(*right)) == (left == right)
+
+
+def test_digest_keeps_parts_apart():
+    assert digest("ab", "c") != digest("a", "bc")
+    assert digest(b"ab", b"c") != digest(b"a", b"bc")
+    assert digest_strings(["ab", "c"]) != digest_strings(["a", "bc"])
+    assert digest_strings(["a", "b"]) != digest_strings(["b", "a"])
+
+
+def test_digest_refuses_what_it_would_shorten():
+    with pytest.raises(TypeError):
+        digest(np.arange(5000))
+
+
+def test_file_names_that_are_not_utf_8_have_a_digest():
+    assert digest_strings(["\udcff"]) != digest_strings(["\udcfe"])
