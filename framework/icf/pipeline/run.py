@@ -101,12 +101,21 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
 def _prepare(run: _Run) -> Prepared:
     with run.stage("prepare") as outcome:
         data = prepare(run.plan, run.progress)
+        caches = [str(rows.cache.path) for rows in (data.train, data.test) if rows is not None]
+        products = [run.folder.data] if data.test is None else [run.folder.data, run.folder.test_rows]
         outcome["skipped"] = not run.folder.run_stage(
-            "prepare", data.key, [run.folder.data], lambda: save_prepared(data, run.folder)
+            "prepare", digest(data.key, caches), products, lambda: _save(run, data)
         )
         outcome["detail"] = f"{len(data.train):,} training rows, {len(data.classes)} classes"
     run.listener.data_ready(describe_facts(data), data.notes, (*run.plan.warnings, *data.warnings))
     return data
+
+
+def _save(run: _Run, data: Prepared) -> None:
+    if data.test is None:  # an earlier start may have had test rows
+        run.folder.test_rows.unlink(missing_ok=True)
+        (run.folder.path / "test.parquet").unlink(missing_ok=True)
+    save_prepared(data, run.folder)
 
 
 def _split(run: _Run, data: Prepared) -> Split:
@@ -114,7 +123,7 @@ def _split(run: _Run, data: Prepared) -> Split:
     with run.stage("split") as outcome:
         split = make_split(recipe.split, data.train, data.classes, recipe.train.seed)
         outcome["skipped"] = not run.folder.run_stage(
-            "split", split.hash, [run.folder.split], lambda: save_split(split, data.train, run.folder)
+            "split", digest(data.key, split.hash), [run.folder.split], lambda: save_split(split, data.train, run.folder)
         )
         outcome["detail"] = f"{split.method}, {split.count} folds, {split.hash}"
     for warning in split.warnings:
