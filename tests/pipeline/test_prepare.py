@@ -212,6 +212,16 @@ def test_the_key_follows_what_later_stages_see(root):
     assert prepare_folder(root).key not in (key, changed)
 
 
+def test_the_key_follows_the_place_of_pixels_in_the_cache(root):
+    (root / "train/cat/0.png").write_bytes(b"no image")
+    before = prepare_folder(root, SKIP)
+    (root / "train/cat/0.png").unlink()
+    after = prepare_folder(root, SKIP)
+    assert before.train.digests == after.train.digests
+    assert before.train.pixel_rows.tolist() != after.train.pixel_rows.tolist()
+    assert before.key != after.key
+
+
 def test_a_dataset_that_returns_something_else_is_named(root):
     plan = make(root)
     wrong = plan.dataset.model_copy(update={"factory": "samples:return_nothing"})

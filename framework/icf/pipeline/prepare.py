@@ -236,7 +236,7 @@ def _digest_rows(rows: Rows) -> str:
     groups = rows.groups or ()
     folds = [] if rows.folds is None else rows.folds.tolist()
     parts = [digest_strings(rows.ids), digest_strings(rows.digests), digest_strings(groups)]
-    return digest(*parts, rows.targets.tobytes(), folds)
+    return digest(*parts, rows.targets.tobytes(), rows.pixel_rows.tobytes(), folds)
 
 
 def describe_facts(data: Prepared) -> dict[str, Any]:
