@@ -60,6 +60,8 @@ def check_request(plan: Plan, device: str, gpus: float) -> None:
             f"compute.gpus_per_worker = {gpus} with compute.workers_per_fold = {compute.workers_per_fold}:"
             " two workers of one fold can't share a GPU; use a whole one each"
         )
+    if gpus > 1 and gpus != int(gpus):
+        raise IcfError(f"compute.gpus_per_worker = {gpus}: give a whole number, or a fraction below 1")
     if gpus and device != "cuda":
         raise IcfError(f"compute.gpus_per_worker = {gpus}, but the device is {device}; set it to 0 or remove it")
 
@@ -67,12 +69,17 @@ def check_request(plan: Plan, device: str, gpus: float) -> None:
 def count_places(device: str, gpus: float, workers: int, folds: int) -> int:
     """Return how many folds this machine can train side by side."""
     if device == "cuda" and gpus:
-        room = int(torch.cuda.device_count() / gpus) // workers
+        room = count_shares(torch.cuda.device_count(), gpus) // workers
         if room == 0:
             raise IcfError(f"one fold needs {gpus * workers} GPUs, and there are {torch.cuda.device_count()}")
     else:
         room = max(1, count_cores() // workers)
     return min(room, folds)
+
+
+def count_shares(there: float, amount: float) -> int:
+    """Return how many workers with ``amount`` GPUs each fit on ``there``; a fraction lies on one GPU."""
+    return int(there) * int(1 / amount) if amount < 1 else int(there / amount)
 
 
 def choose_name(wanted: str, places: int, workers: int, gpus: float, work: int) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from icf.errors import IcfError
 from icf.executors.inline import describe_failure
+from icf.executors.placement import count_shares
 from icf.executors.ray_session import ray_session
 from icf.pipeline.files import write_text
 from icf.pipeline.jobs import FoldJob, Placement
@@ -143,7 +144,10 @@ def count_capacity(nodes: Sequence[Mapping[str, Any]], need: Mapping[str, float]
     for node in nodes:
         if node["Alive"]:
             resources = node["Resources"]
-            room += int(min(resources.get(name, 0) / amount for name, amount in need.items() if amount))
+            rooms = [int(resources.get("CPU", 0) / need["CPU"])]
+            if need.get("GPU"):
+                rooms.append(count_shares(resources.get("GPU", 0), need["GPU"]))
+            room += min(rooms)
     return room // workers
 
 

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from icf.errors import IcfError
+from icf.executors import choose_executor
+from icf.executors.inline import InlineExecutor
+from icf.executors.placement import SHORT_WORK, check_request, choose_name, count_places
+from icf.executors.ray_task import RayTaskExecutor
+from icf.executors.ray_train import RayTrainExecutor, count_capacity, describe_shortage
+from training import make_plan
+
+LONG, SHORT = SHORT_WORK, SHORT_WORK - 1
+
+
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("icf.executors.placement.count_cores", lambda: 2)
+
+
+def node(cpus: float, gpus: float = 0, *, alive: bool = True) -> dict[str, Any]:
+    return {"Alive": alive, "Resources": {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}}
+
+
+@pytest.mark.parametrize(
+    ("places", "workers", "gpus", "work", "name", "reason"),
+    [
+        (1, 1, 0, LONG, "inline", "only one fold fits"),
+        (4, 1, 0, SHORT, "inline", "shorter than the start of Ray"),
+        (4, 1, 0, LONG, "ray-task", "4 folds fit side by side"),
+        (1, 2, 0, SHORT, "ray-train", "2 workers train each fold"),
+        (4, 1, 1.0, SHORT, "ray-train", "4 folds fit on the GPUs"),
+        (2, 1, 0.5, LONG, "ray-train", "2 folds fit on the GPUs"),
+        (1, 1, 1.0, LONG, "inline", "only one fold fits"),
+    ],
+)
+def test_auto_chooses_by_places_and_work(
+    places: int, workers: int, gpus: float, work: int, name: str, reason: str
+) -> None:
+    chosen, why = choose_name("auto", places, workers, gpus, work)
+    assert chosen == name
+    assert reason in why
+
+
+@pytest.mark.parametrize("name", ["inline", "ray-task", "ray-train"])
+def test_the_recipe_decides(name: str) -> None:
+    assert choose_name(name, 1, 1, 0, LONG) == (name, "the recipe says so")
+
+
+def test_a_cluster_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert choose_name("auto", 1, 1, 0, SHORT)[0] == "ray-train"
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "folds", "places"), [(2, 1, 5, 2), (8, 1, 5, 5), (8, 2, 5, 4), (1, 4, 5, 1), (2, 1, 1, 1)]
+)
+def test_places_on_a_processor(
+    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, folds: int, places: int
+) -> None:
+    monkeypatch.setattr("icf.executors.placement.count_cores", lambda: cores)
+    assert count_places("cpu", 0, workers, folds) == places
+
+
+@pytest.mark.parametrize(
+    ("there", "gpus", "workers", "folds", "places"),
+    [
+        (1, 1.0, 1, 5, 1),
+        (4, 1.0, 1, 5, 4),
+        (4, 1.0, 2, 5, 2),
+        (1, 0.5, 1, 5, 2),
+        (1, 0.1, 1, 20, 10),
+        (8, 2.0, 2, 5, 2),
+    ],
+)
+def test_places_on_gpus(
+    monkeypatch: pytest.MonkeyPatch, there: int, gpus: float, workers: int, folds: int, places: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    assert count_places("cuda", gpus, workers, folds) == places
+
+
+def test_too_few_gpus_are_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(IcfError, match="one fold needs 2.0 GPUs, and there are 1"):
+        count_places("cuda", 1.0, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "gpus", "message"),
+    [
+        (['compute.executor="inline"', "compute.workers_per_fold=2"], "cpu", 0.0, 'needs "ray-train"'),
+        (['compute.executor="ray-task"', "compute.workers_per_fold=2"], "cpu", 0.0, 'needs "ray-train"'),
+        (["compute.workers_per_fold=2"], "cuda", 0.5, "can't share a GPU"),
+        (["compute.gpus_per_worker=1"], "cpu", 1.0, "the device is cpu"),
+    ],
+)
+def test_what_cannot_work_is_refused(settings: list[str], device: str, gpus: float, message: str) -> None:
+    with pytest.raises(IcfError, match=message):
+        check_request(make_plan(*settings), device, gpus)
+
+
+@pytest.mark.parametrize(("workers", "gpus"), [(1, 0.5), (2, 1.0), (2, 2.0)])
+def test_what_can_work_is_not_refused(workers: int, gpus: float) -> None:
+    check_request(make_plan(f"compute.workers_per_fold={workers}"), "cuda", gpus)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "need", "workers", "capacity"),
+    [
+        ([node(4)], {"CPU": 1.0}, 1, 4),
+        ([node(4)], {"CPU": 3.0}, 1, 1),
+        ([node(4)], {"CPU": 5.0}, 1, 0),
+        ([node(3), node(3)], {"CPU": 2.0}, 1, 2),
+        ([node(3), node(3)], {"CPU": 2.0}, 2, 1),
+        ([node(4), node(4, alive=False)], {"CPU": 1.0}, 1, 4),
+        ([node(8, 2), node(8)], {"CPU": 1.0, "GPU": 1.0}, 1, 2),
+        ([node(8, 1)], {"CPU": 1.0, "GPU": 0.25}, 1, 4),
+        ([node(8, 1)], {"CPU": 1.0, "GPU": 0.1}, 1, 8),
+        ([node(16, 1)], {"CPU": 1.0, "GPU": 0.1}, 1, 10),
+        ([node(16, 4), node(2, 4)], {"CPU": 2.0, "GPU": 1.0}, 2, 2),
+        ([node(4)], {"CPU": 1.0, "GPU": 0.0}, 1, 4),
+        ([], {"CPU": 1.0}, 1, 0),
+    ],
+)
+def test_capacity_counts_whole_workers_on_each_node(
+    nodes: list[dict[str, Any]], need: dict[str, float], workers: int, capacity: int
+) -> None:
+    assert count_capacity(nodes, need, workers) == capacity
+
+
+def test_a_shortage_says_what_is_needed_and_what_is_there() -> None:
+    text = describe_shortage([node(4, 1), node(2), node(9, alive=False)], {"CPU": 8.0, "GPU": 1.0}, 2)
+    assert "2 workers with 8 CPU, 1 GPU each" in text
+    assert "the nodes have 4 CPU, 1 GPU; 2 CPU, 0 GPU." in text
+    assert "Lower compute.workers_per_fold" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("inline", InlineExecutor), ("ray-task", RayTaskExecutor), ("ray-train", RayTrainExecutor)]
+)
+def test_threads_do_not_depend_on_the_executor(name: str, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icf.executors.placement.count_cores", lambda: 8)
+    plan = make_plan(f'compute={{executor="{name}", device="cpu"}}')
+    placement, executor = choose_executor(plan, 3, LONG)
+    assert isinstance(executor, kind)
+    assert placement.threads == 2
+    assert placement.concurrent == (1 if name == "inline" else 3)
+
+
+def test_folds_at_a_time_can_be_limited() -> None:
+    placement, _ = choose_executor(make_plan('compute={executor="ray-task", max_concurrent_folds=1}'), 3, LONG)
+    assert placement.concurrent == 1
