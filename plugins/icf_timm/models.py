@@ -33,15 +33,7 @@ def build_model(params: ModelParams, ctx: icf.ModelContext) -> nn.Module:
         load_weights(model, source.file, params.arch)
     if source is not None and source.kind != "file" and params.zero_head:
         _zero_new_head(model, params.arch, ctx.num_classes)
-    if params.bn_momentum is not None:
-        _set_bn_momentum(model, params.bn_momentum)
     return model
-
-
-def _set_bn_momentum(model: nn.Module, momentum: float) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
-            module.momentum = momentum
 
 
 def _zero_new_head(model: nn.Module, arch: str, num_classes: int) -> None:

