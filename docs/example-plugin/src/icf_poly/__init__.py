@@ -1,0 +1,1 @@
+"""PolyLoss for icf."""

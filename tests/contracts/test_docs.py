@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+from PIL import Image
+
+import distributions
+from icf import components, events, hookspecs
+from icf.cli.main import app, main
+from icf.overrides import merge
+from icf.pipeline.files import read_json
+from icf.plan import make_plan
+from icf.plugins import Status, hook_name, load_plugins
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+EXAMPLE = DOCS / "example-plugin"
+PAGES = sorted(DOCS.glob("*.md"))
+BASE = {"dataset": {"use": "sklearn/digits"}, "model": {"use": "nn/sequential-cnn"}}
+
+installer = pytest.fixture(distributions.installer)
+
+
+def load_file(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+reference = load_file(DOCS / "reference.py")
+
+
+def find_blocks(page, language):
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"(<!-- wrong -->\n)?^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def slug(heading):
+    kept = re.sub(r"[^\w\- ]", "", heading.strip().lower())
+    return kept.replace(" ", "-")
+
+
+def find_anchors(path):
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return {slug(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+
+
+@pytest.fixture
+def example(installer, monkeypatch):
+    """The example plugin, installed as its pyproject.toml says."""
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
+    installer.install(project["name"], {}, version=project["version"], entry_points=project["entry-points"]["icf"])
+    monkeypatch.syspath_prepend(EXAMPLE / "src")
+    installer.modules += ["icf_poly", "icf_poly.plugin", "icf_poly.losses"]
+
+
+@pytest.mark.parametrize("part", reference.PARTS)
+def test_generated_parts_are_up_to_date(part):
+    path, text = reference.render(part)
+    assert path.read_text(encoding="utf-8") == text, "run: python docs/reference.py"
+
+
+def test_the_generator_says_what_is_out_of_date_and_writes_it(tmp_path, monkeypatch, capsys):
+    for page in PAGES:
+        shutil.copy(page, tmp_path)
+    monkeypatch.setattr(reference, "DOCS", tmp_path)
+    page = tmp_path / "components.md"
+    good = page.read_text()
+    page.write_text(good.replace("loss/focal", "loss/fokal"))
+    assert reference.main(["--check"]) == 1
+    assert capsys.readouterr().out == "out of date: components.md\n"
+    assert reference.main([]) == 0
+    assert page.read_text() == good
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_resolve(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http:", "https:")):
+            continue
+        name, _, anchor = target.partition("#")
+        path = page.parent / name if name else page
+        assert path.exists(), target
+        if anchor:
+            assert anchor in find_anchors(path), target
+
+
+def list_commands():
+    for page in PAGES:
+        for _, block in find_blocks(page, "sh"):
+            for line in block.splitlines():
+                for command in re.findall(r"(?:^|-- )(icf .*)", line):
+                    yield pytest.param(command, id=f"{page.stem}: {command}")
+
+
+@pytest.mark.parametrize("command", list(list_commands()))
+def test_commands_parse(command):
+    group = typer.main.get_command(app)
+    arguments = shlex.split(command)[1:]
+    name, subcommand, rest = group.resolve_command(group.make_context("icf", [*arguments[:1]]), arguments)
+    assert name == arguments[0]
+    subcommand.make_context(name, rest)
+
+
+def list_inline_commands():
+    return sorted({name for page in PAGES for name in re.findall(r"`icf ([a-z-]+)", page.read_text(encoding="utf-8"))})
+
+
+def test_commands_named_in_sentences_exist():
+    named = list_inline_commands()
+    assert named
+    assert set(named) <= set(typer.main.get_command(app).commands)
+
+
+def list_recipes():
+    for page in PAGES:
+        for number, (wrong, block) in enumerate(find_blocks(page, "toml")):
+            if not wrong and "[build-system]" not in block:
+                yield pytest.param(block, id=f"{page.stem}-{number}")
+
+
+@pytest.mark.parametrize("block", list(list_recipes()))
+def test_recipes_and_parts_of_recipes_are_accepted(block, example):
+    raw = tomllib.loads(block)
+    raw.pop("extends", None)
+    assert make_plan(merge(BASE, raw), load_plugins(), "docs").recipe.dataset.use
+
+
+def test_the_errors_shown_are_those_of_the_wrong_recipe(tmp_path, capsys):
+    [block] = [block for wrong, block in find_blocks(DOCS / "recipes.md", "toml") if wrong]
+    recipe = tmp_path / "photos.toml"
+    recipe.write_text(block)
+    assert main(["check", "--recipe-only", str(recipe)]) == 2
+    assert capsys.readouterr().err in [text for _, text in find_blocks(DOCS / "recipes.md", "text")]
+
+
+def test_ten_lines_make_a_recipe_that_runs(tmp_path, monkeypatch, capsys):
+    text = (DOCS / "quickstart.md").read_text()
+    [recipe] = re.findall(r"Ten lines make a recipe, `photos.toml`:\n\n```toml\n(.*?)```", text, re.DOTALL)
+    assert len(recipe.splitlines()) == 10
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+    Path("photos.toml").write_text(recipe)
+    for number in range(20):
+        path = Path("photos/train", "cat" if number % 2 else "dog", f"{number:04d}.jpg")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (10 * number, 60, 60)).save(path)
+    Path("photos/test").mkdir()
+    Image.new("RGB", (32, 32), (0, 255, 0)).save("photos/test/a.jpg")
+    assert main(["check", "photos.toml"]) == 0
+    assert "ready: icf run photos.toml" in capsys.readouterr().out
+
+
+def list_documented_classes():
+    for module in (components, events):
+        for cls in vars(module).values():
+            if dataclasses.is_dataclass(cls) and cls.__module__ == module.__name__:
+                yield pytest.param(cls, id=cls.__name__)
+
+
+@pytest.mark.parametrize("cls", list(list_documented_classes()))
+def test_every_descriptor_context_and_event_field_is_documented(cls):
+    assert cls.__doc__
+    assert not cls.__doc__.startswith(f"{cls.__name__}("), "the docstring is dataclass's own"
+    missing = [name for name, _, _ in reference.list_fields(cls) if not reference.find_meaning(cls, name)]
+    assert missing == []
+    assert f"#### {cls.__name__}\n" in (DOCS / "hooks.md").read_text()
+
+
+def test_notes_are_of_fields_that_exist():
+    for note in reference.NOTES:
+        cls, _, field = note.partition(".")
+        owner = getattr(components, cls, None) or getattr(events, cls)
+        assert field in owner.__dataclass_fields__, note
+
+
+def test_every_hook_is_documented_with_its_example():
+    hooks = [name for name in vars(hookspecs) if name.startswith("icf_")]
+    assert len(hooks) == len(components.KINDS) + 5
+    text = (DOCS / "hooks.md").read_text()
+    for hook in hooks:
+        [example] = re.findall(rf"^### {hook}\n.*?^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        assert f"def {hook}(" in example
+        compile(example, hook, "exec")
+    assert {hook_name(kind) for kind in components.KINDS} <= set(hooks)
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["pyproject.toml", "src/icf_poly/plugin.py", "src/icf_poly/losses.py", "tests/test_poly.py", "digits-poly.toml"],
+)
+def test_the_plugin_guide_quotes_the_example_verbatim(file):
+    blocks = [block for language in ("toml", "python") for _, block in find_blocks(DOCS / "plugins.md", language)]
+    assert (EXAMPLE / file).read_text() in blocks
+
+
+def test_the_example_plugin_loads_without_torch(example):
+    [plugin] = load_plugins(only=["poly"]).plugins
+    assert (plugin.status, plugin.source) == (Status.ok, "icf-poly 1.0")
+    code = "import sys, icf_poly.plugin; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=EXAMPLE / "src", timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("epsilon", [-1.0, 0.0, 2.5])
+def test_the_example_loss_passes_its_own_test(epsilon, example):
+    load_file(EXAMPLE / "tests/test_poly.py").test_poly_is_the_formula_of_the_paper(epsilon)
+
+
+def test_the_example_plugin_trains(example, tmp_path, monkeypatch):
+    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+    settings = ["split.method=group-holdout", "train.epochs=3", "compute.executor=inline", "optimizer.lr=0.01"]
+    options = [part for setting in settings for part in ("--set", setting)]
+    code = main(["run", str(EXAMPLE / "digits-poly.toml"), "--runs", str(tmp_path), "--quiet", *options])
+    assert code == 0
+    [run_dir] = (tmp_path / "digits-poly").iterdir()
+    plan, metrics = read_json(run_dir / "plan.json"), read_json(run_dir / "metrics.json")
+    assert (plan["loss"]["ref"], plan["loss"]["params"]) == ("poly/poly", {"epsilon": 2.0})
+    assert metrics["oof"]["metric/accuracy"]["value"] > 0.5
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
+    [(_, code)] = find_blocks(DOCS / "api.md", "python")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(ROOT / "recipes", "recipes")
+    exec(compile(code, "api.md", "exec"), {"__name__": "api"})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("fold 0, epoch 1/2: {'metric/macro-f1'")
+    assert lines[-1].startswith("('0', '1', '2', '3', '4', '5', '6', '7', '8', '9') [")
+
+
+def test_every_file_of_a_run_is_described(tmp_path, monkeypatch):
+    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+    options = ["--quiet", "--set", "split.method=group-holdout", "--set", "train.epochs=1"]
+    assert main(["run", str(ROOT / "recipes/digits.toml"), "--runs", str(tmp_path), *options]) == 0
+    [run_dir] = (tmp_path / "digits").iterdir()
+    text = (DOCS / "run-folder.md").read_text()
+    named = set(re.findall(r"[\w.-]+\.\w+", text))
+    found = [path for path in run_dir.rglob("*") if path.is_file() and path.parent.name != "stages"]
+    assert [str(path) for path in found if path.name not in named] == []
+    for path in found:
+        if path.suffix == ".json" and path.name not in {"plan.json"}:
+            assert [key for key in read_json(path) if f"`{key}`" not in text] == [], path
