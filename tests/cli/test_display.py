@@ -300,26 +300,12 @@ def test_board_shows_last_and_best_score_and_time_left(plan: Plan) -> None:
     states = ((0, 0, None), (1, 5, make_epoch(0, 0, 0.9)), (2, 5, make_epoch(0, 1, 0.8)))
     for epoch, step, last in states:
         clock.now = 10.0 * (epoch + step / 10)
-        status = FoldStatus(0, "training", epoch, 10, step, 10, 1234.4, last=last)
+        status = FoldStatus(0, "training", epoch, 10, step, 10, 1234.4, last=last, best=0.9 if last else None)
         board.update([status, FoldStatus(1, epochs=10)])
     printed = render_board(board)
     assert printed[1].split() == ["0", "3/10", "━" * 5, "0.412", "0.388", "0.8000", "0.9000", "1,234", "1:15"]
     assert printed[2].split() == ["1", "0/10", "waiting"]
     assert printed[3] == "0 of 2 folds finished, 25 s elapsed, about 2 min 55 s left"
-
-
-def test_board_keeps_the_lowest_score_where_low_is_good(tmp_path: Path) -> None:
-    path = tmp_path / "loss.toml"
-    path.write_text(RECIPE + '[metrics]\nselect = "metric/log-loss"\n')
-    board = FoldBoard(load_plan(path), Clock())
-    for epoch, loss in enumerate((0.9, 0.3, 0.5)):
-        event = EpochEnd(
-            run_dir=tmp_path, fold=0, epoch=epoch, train_loss=1.0, val_loss=1.0,
-            learning_rate=0.1, images_per_second=1.0, metrics={"metric/log-loss": loss},
-        )  # fmt: skip
-        board.add_epoch(event)
-    board.update([FoldStatus(0, "finished", 3, 3, last=event)])
-    assert render_board(board)[1].split()[-2:] == ["0.5000", "0.3000"]
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])

@@ -188,12 +188,6 @@ class LiveDisplay(PlainDisplay):
             self._board.update(folds)
             self._scene = self._board
 
-    def epoch_ended(self, event: EpochEnd, epochs: int) -> None:
-        """Note the epoch in the table of folds."""
-        del epochs
-        if self._board is not None:
-            self._board.add_epoch(event)
-
 
 class QuietDisplay(Display):
     """Writes notes and warnings to ``errors``, and one line with the score at the end."""

@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from icf.cli.formats import format_clock, format_score, format_seconds, format_speed, shorten_refs
-from icf.events import EpochEnd
 from icf.pipeline.listener import FoldStatus
 from icf.plan import Plan
 
@@ -55,13 +54,11 @@ class FoldBoard:
 
     def __init__(self, plan: Plan, clock: Clock = time.monotonic) -> None:
         self._metric = plan.metrics[0].ref
-        self._maximize = plan.metrics[0].maximize
         self._metric_name = shorten_refs([metric.ref for metric in plan.metrics])[self._metric]
         self._clock = clock
         self._started = clock()
         self._lock = Lock()
         self._folds: Sequence[FoldStatus] = ()
-        self._best: dict[int, float] = {}
         self._paces: dict[int, Pace] = {}
         self._overall = Pace()
 
@@ -74,24 +71,10 @@ class FoldBoard:
             now = self._clock()
             self._folds = tuple(folds)
             for status in folds:
-                if status.last is not None:
-                    self._note_best(status.last)
                 if status.status == "training":
                     self._paces.setdefault(status.fold, Pace()).observe(now, measure_done(status), 1.0)
             if any(status.status == "training" for status in folds):
                 self._overall.observe(now, sum(map(measure_done, folds)), len(folds))
-
-    def add_epoch(self, event: EpochEnd) -> None:
-        """Take a finished epoch, so that a best one is not missed between two updates."""
-        with self._lock:
-            self._note_best(event)
-
-    def _note_best(self, event: EpochEnd) -> None:
-        score = event.metrics.get(self._metric)
-        if score is None:
-            return
-        best = self._best.get(event.fold, score)
-        self._best[event.fold] = max(best, score) if self._maximize else min(best, score)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         with self._lock:
@@ -136,8 +119,7 @@ class FoldBoard:
         yield Text(format_score(last.train_loss, 3) if last else "")
         yield Text(format_score(last.val_loss, 3) if last else "")
         yield Text(format_score(score) if score is not None else "")
-        best = self._best.get(status.fold)
-        yield Text(format_score(best) if best is not None else "", style="bold")
+        yield Text(format_score(status.best) if status.best is not None else "", style="bold")
         speed = status.images_per_second or (last.images_per_second if last else None)
         yield Text(format_speed(speed) if training else "")
         pace = self._paces.get(status.fold)

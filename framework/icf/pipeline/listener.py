@@ -23,8 +23,8 @@ class FoldStatus:
     step: int = 0
     steps: int = 0
     images_per_second: float | None = None
-    best_epoch: int | None = None
     last: EpochEnd | None = None
+    best: float | None = None
 
 
 @dataclass(frozen=True)

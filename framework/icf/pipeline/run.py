@@ -168,6 +168,7 @@ def run_folds(
     watch = FoldWatch(jobs, observers, listener)
     with _polling(watch.poll):
         failed = dict(executor.run(waiting))
+    watch.fail(failed)
     watch.poll()
     return failed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from icf.events import EpochEnd, FoldEnd, FoldStart
@@ -25,7 +25,12 @@ class FoldWatch:
         self._listener = listener
         self._told = {job.fold: len(self._read_epochs(job)) if _read_progress(job) else 0 for job in jobs}
         self._started: set[int] = set()
+        self._failed: frozenset[int] = frozenset()
         self._ended = {job.fold for job in jobs if job.folder.metrics.exists() and self._is_done(job)}
+
+    def fail(self, folds: Collection[int]) -> None:
+        """Take note of folds that will not be finished."""
+        self._failed = frozenset(folds)
 
     def poll(self) -> None:
         """Tell what happened since the last call."""
@@ -42,11 +47,11 @@ class FoldWatch:
             self._observers.tell(event)
             self._listener.epoch_ended(event, epochs)
         self._told[job.fold] = max(self._told[job.fold], len(events))
-        status = "training"
+        status = "failed" if job.fold in self._failed else "training"
         if self._is_done(job):
             status = "finished"
             self._end(job)
-        elif progress and progress["epoch"] >= epochs:
+        elif status == "training" and progress and progress["epoch"] >= epochs:
             status = "predicting"
         now = progress or {"epoch": len(events), "step": 0, "steps": 0, "images_per_second": None}
         return FoldStatus(
@@ -58,6 +63,7 @@ class FoldWatch:
             steps=now["steps"],
             images_per_second=now["images_per_second"],
             last=events[-1] if events else None,
+            best=_find_best(job, events),
         )
 
     def _start(self, job: FoldJob) -> None:
@@ -92,6 +98,14 @@ class FoldWatch:
         except FileNotFoundError:
             return []
         return [_to_event(job, row) for row in rows]
+
+
+def _find_best(job: FoldJob, events: Sequence[EpochEnd]) -> float | None:
+    metric = job.plan.metrics[0]
+    scores = [event.metrics[metric.ref] for event in events]
+    if not scores:
+        return None
+    return max(scores) if metric.maximize else min(scores)
 
 
 def _to_event(job: FoldJob, row: dict[str, str]) -> EpochEnd:
