@@ -16,6 +16,7 @@ from icf.pipeline.fit import fit_fold
 from icf.pipeline.folder import FoldFolder, open_run_folder
 from icf.pipeline.jobs import Executor, FoldJob, Placement
 from icf.pipeline.prepare import prepare, save_prepared
+from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.split import make_split, save_split
 from icf.plan import Plan, load_plan
 
@@ -40,7 +41,8 @@ TOY = """
         outputs: int = 0
 
     class SpitefulParams(icf.Params):
-        fold_zero_rows: int = 0
+        grudge: str = ""
+        seed: int = 0
 
     @icf.hookimpl
     def icf_models():
@@ -50,21 +52,15 @@ TOY = """
     def icf_losses():
         yield icf.Loss(name="spiteful", factory="{module}_parts:spiteful", params=SpitefulParams, summary="Fails")
 
-    @icf.hookimpl
-    def icf_epoch_end(event):
-        import {module}_parts as parts
-        parts.heard.append(event)
-        raise RuntimeError("no thanks")
 """
 """Plugin ``toy``, to install with TOY_PARTS as the modules ``toy`` and ``toy_parts``."""
 
 TOY_PARTS = """
+    import os
     from collections import OrderedDict
 
     import torch
     from torch import nn
-
-    heard = []
 
     def hidden(params, ctx):
         torch.manual_seed(ctx.seed % 2**32)
@@ -86,8 +82,13 @@ TOY_PARTS = """
             return super().forward(logits, targets)
 
     def spiteful(params, ctx):
-        return Spiteful(int(ctx.class_counts[0]) == params.fold_zero_rows)
+        return Spiteful(os.path.exists(params.grudge) and ctx.seed == params.seed)
 """
+
+
+def choose_spite(fold: int, grudge: Path) -> str:
+    """Return the setting of a loss that fails for one fold as long as the file ``grudge`` is there."""
+    return f'loss={{use="toy/spiteful", grudge="{grudge}", seed={derive_seed(0, Purpose.LOSS, fold)}}}'
 
 
 def make_plan(*overrides: str, small: Sequence[str] = SMALL) -> Plan:

@@ -74,6 +74,7 @@ def test_places_on_a_processor(
         (4, 1.0, 2, 5, 2),
         (1, 0.5, 1, 5, 2),
         (1, 0.1, 1, 20, 10),
+        (2, 0.6, 1, 5, 2),
         (8, 2.0, 2, 5, 2),
     ],
 )
@@ -86,7 +87,7 @@ def test_places_on_gpus(
 
 def test_too_few_gpus_are_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(IcfError, match="one fold needs 2.0 GPUs, and there are 1"):
+    with pytest.raises(IcfError, match=r"one fold needs 2\.0 GPUs, and there are 1"):
         count_places("cuda", 1.0, 2, 5)
 
 
@@ -97,6 +98,7 @@ def test_too_few_gpus_are_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         (['compute.executor="ray-task"', "compute.workers_per_fold=2"], "cpu", 0.0, 'needs "ray-train"'),
         (["compute.workers_per_fold=2"], "cuda", 0.5, "can't share a GPU"),
         (["compute.gpus_per_worker=1"], "cpu", 1.0, "the device is cpu"),
+        (["compute.gpus_per_worker=1.5"], "cuda", 1.5, "a whole number, or a fraction below 1"),
     ],
 )
 def test_what_cannot_work_is_refused(settings: list[str], device: str, gpus: float, message: str) -> None:
@@ -122,6 +124,7 @@ def test_what_can_work_is_not_refused(workers: int, gpus: float) -> None:
         ([node(8, 1)], {"CPU": 1.0, "GPU": 0.25}, 1, 4),
         ([node(8, 1)], {"CPU": 1.0, "GPU": 0.1}, 1, 8),
         ([node(16, 1)], {"CPU": 1.0, "GPU": 0.1}, 1, 10),
+        ([node(16, 2)], {"CPU": 1.0, "GPU": 0.6}, 1, 2),
         ([node(16, 4), node(2, 4)], {"CPU": 2.0, "GPU": 1.0}, 2, 2),
         ([node(4)], {"CPU": 1.0, "GPU": 0.0}, 1, 4),
         ([], {"CPU": 1.0}, 1, 0),

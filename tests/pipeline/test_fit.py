@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
 import distributions
-from icf.errors import FoldError
+from icf.errors import FoldError, PluginError
 from icf.pipeline.checkpoint import read_metadata
 from icf.pipeline.files import read_json, read_table
 from icf.pipeline.fit import train_epoch, validate
@@ -20,7 +20,7 @@ from icf.pipeline.jobs import FoldJob
 from icf.pipeline.team import Team
 from icf.pipeline.trainer import Trainer, build_trainer
 from icf_nn.models import SequentialCnn
-from training import TOY, TOY_PARTS, fit, make_jobs, make_plan, read_history, read_oof, without_speed
+from training import TOY, TOY_PARTS, choose_spite, fit, make_jobs, make_plan, read_history, read_oof, without_speed
 
 installer = pytest.fixture(distributions.installer)
 
@@ -215,7 +215,9 @@ def test_a_fold_that_is_finished_is_not_trained_again(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("toy")
 def test_a_component_that_fails_is_named(tmp_path: Path) -> None:
-    rows = int(np.bincount(make_trainer(tmp_path / "a").data.train_targets)[0])
-    loss = f'loss={{use="toy/spiteful", fold_zero_rows={rows}}}'
-    with pytest.raises(Exception, match=r"loss 'toy/spiteful' \(toy 1\.0\) failed in training: ValueError: this fold"):
-        fit(tmp_path / "b", loss)
+    grudge = tmp_path / "grudge"
+    grudge.touch()
+    with pytest.raises(
+        PluginError, match=r"loss 'toy/spiteful' \(toy 1\.0\) failed in training: ValueError: this fold"
+    ):
+        fit(tmp_path, choose_spite(0, grudge))

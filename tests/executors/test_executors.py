@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from icf.cli.main import main
+from icf.executors.inline import InlineExecutor
+from icf.executors.ray_session import ray_session
+from icf.executors.ray_task import RayTaskExecutor
+from icf.executors.ray_train import RayTrainExecutor
+from icf.pipeline.files import read_json
+from icf.pipeline.jobs import Executor, FoldJob, Placement
+from icf.pipeline.listener import Listener
+from icf.pipeline.run import run_pipeline
+from processes import has_ended, is_loopback, list_descendants, list_listening, read_command
+from runs import find_run, finish, start_run, wait_until
+from training import (
+    DIGITS,
+    TOY,
+    TOY_PARTS,
+    choose_spite,
+    make_jobs,
+    make_plan,
+    place_inline,
+    read_history,
+    read_oof,
+    without_speed,
+)
+
+TINY = (
+    "dataset.test_share=0.9",
+    "split.folds=2",
+    "train.batch_size=32",
+    "train.epochs=2",
+    "compute.threads=1",
+    'compute.precision="fp32"',
+)
+
+PLAIN = (
+    'model="toy/hidden"',
+    'optimizer={use="optimizer/sgd", lr=0.1, momentum=0.0, nesterov=false, weight_decay=0.0}',
+    "train.batch_size=15",
+)
+"""No batch statistics: then the work of two processes adds up to that of one."""
+
+
+@pytest.fixture(scope="module")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The plugin ``toy`` and a cache, for this process and those that Ray starts."""
+    site = tmp_path_factory.mktemp("site")
+    info = site / "toy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[icf]\ntoy = toy\n")
+    for name, code in (("toy", TOY), ("toy_parts", TOY_PARTS)):
+        (site / f"{name}.py").write_text(textwrap.dedent(code).replace("{module}", "toy"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
+        patch.setenv("ICF_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        # A socket's path must not be longer than 107 bytes.
+        with tempfile.TemporaryDirectory(prefix="icf-") as folder:
+            patch.setenv("RAY_TMPDIR", folder)
+            yield
+    for name in ("toy", "toy_parts"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def session(surroundings: None) -> Iterator[Any]:
+    """One Ray session for all tests; its CPUs are only numbers."""
+    with ray_session(num_cpus=4) as ray:
+        yield ray
+
+
+@pytest.fixture(scope="module")
+def inline_jobs(surroundings: None, tmp_path_factory: pytest.TempPathFactory) -> list[FoldJob]:
+    return run_folds("inline", tmp_path_factory.mktemp("inline"))
+
+
+def make_executor(name: str, plan: Any, *, concurrent: int, workers: int) -> Executor:
+    placement = Placement(name, "a test", concurrent, 1, "cpu", workers=workers)
+    compute = plan.recipe.compute
+    if name == "inline":
+        return InlineExecutor()
+    return (RayTaskExecutor if name == "ray-task" else RayTrainExecutor)(placement, compute)
+
+
+def run_folds(name: str, runs: Path, *overrides: str, concurrent: int = 2, workers: int = 1) -> list[FoldJob]:
+    """Train all folds of a tiny plan with one of the executors."""
+    plan = make_plan(*overrides, small=TINY)
+    jobs = make_jobs(plan, runs)
+    assert make_executor(name, plan, concurrent=concurrent, workers=workers).run(jobs) == {}
+    return jobs
+
+
+def assert_same_numbers(jobs: Sequence[FoldJob], others: Sequence[FoldJob]) -> None:
+    for job, other in zip(jobs, others, strict=True):
+        assert without_speed(read_history(job.folder)) == without_speed(read_history(other.folder))
+        for product in ("oof.parquet", "test.parquet"):
+            assert (job.folder.path / product).read_bytes() == (other.folder.path / product).read_bytes()
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize("name", ["ray-task", "ray-train"])
+def test_every_executor_gives_the_same_bits(name: str, tmp_path: Path, inline_jobs: list[FoldJob]) -> None:
+    assert_same_numbers(run_folds(name, tmp_path), inline_jobs)
+
+
+@pytest.mark.usefixtures("session")
+def test_two_processes_train_a_fold_like_one(tmp_path: Path) -> None:
+    # Parts of 8 and 7 rows, cut into 8 pieces: the second process has one piece less than the first.
+    settings = (*PLAIN, "train.accumulate=8")
+    alone = run_folds("inline", tmp_path / "alone", *PLAIN)[0]
+    plan = make_plan(*settings, small=TINY)
+    jobs = make_jobs(plan, tmp_path / "team")[:1]
+    assert make_executor("ray-train", plan, concurrent=1, workers=2).run(jobs) == {}
+    np.testing.assert_allclose(read_oof(jobs[0].folder), read_oof(alone.folder), atol=1e-5)
+    for row, other in zip(read_history(jobs[0].folder), read_history(alone.folder), strict=True):
+        assert without_speed([row])[0] == pytest.approx(without_speed([other])[0], abs=1e-5)
+
+
+@pytest.mark.usefixtures("session")
+def test_folds_without_a_place_wait_for_one(tmp_path: Path) -> None:
+    jobs = run_folds("ray-task", tmp_path, "split.folds=6", "train.epochs=1", concurrent=2)
+    assert all(job.folder.oof.exists() for job in jobs)
+
+
+def run_command(name: str, runs: Path, *overrides: str) -> int:
+    """Run ``icf run`` in this process; return its exit code."""
+    settings = [*TINY, "train.epochs=1", f'compute.executor="{name}"', *overrides]
+    return main(["run", str(DIGITS), "--runs", str(runs), *(part for text in settings for part in ("--set", text))])
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize(("name", "folds"), [("inline", 3), ("ray-task", 3), ("ray-train", 2)])
+def test_a_fold_that_fails_fails_alone(
+    name: str, folds: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grudge = tmp_path / "grudge"
+    grudge.touch()
+    settings = (f"split.folds={folds}", choose_spite(1, grudge))
+    assert run_command(name, tmp_path / "runs", *settings) == 1
+    message = capsys.readouterr().err
+    assert f"1 of {folds} folds failed" in message
+    assert "fold 1: loss 'toy/spiteful' (toy 1.0) failed in training: ValueError: this fold is not to my" in message
+    assert "the same command trains only what is missing" in message
+    folder = find_run(tmp_path / "runs") / "folds"
+    others = [folder / str(fold) / "oof.parquet" for fold in range(folds) if fold != 1]
+    times = [path.stat().st_mtime_ns for path in others]
+    assert not (folder / "1" / "metrics.json").exists()
+    grudge.unlink()
+    # The second start need not be by the same executor: all give the same numbers.
+    assert run_command("inline", tmp_path / "runs", *settings) == 0
+    assert [path.stat().st_mtime_ns for path in others] == times
+    assert read_json(folder.parent / "metrics.json")["rows"] == 180
+
+
+def test_a_killed_worker_is_replaced_and_nothing_is_open_or_left(tmp_path: Path, surroundings: None) -> None:
+    slow = (*TINY, "dataset.test_share=0.5", "train.epochs=6", 'compute={executor="ray-task", threads=1}')
+    seen: set[int] = set()
+    with start_run(tmp_path / "killed", *slow) as process:
+        history = tmp_path / "killed" / "digits"
+        wait_until(
+            lambda: any(len(path.read_text().splitlines()) > 2 for path in history.glob("*/folds/*/history.csv")),
+            process,
+        )
+        seen = list_descendants(process.pid)
+        listening = list_listening([process.pid, *seen])
+        workers = [found for found in seen if "ray::run_job" in read_command(found)]
+        os.kill(workers[0], signal.SIGKILL)
+        finish(process)
+    assert listening
+    assert {address: command for address, command in listening.items() if not is_loopback(address)} == {}
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and not all(has_ended(found) for found in seen):
+        time.sleep(0.1)
+    assert [read_command(found) for found in seen if not has_ended(found)] == []
+    plan = make_plan(*slow, small=())
+    run_pipeline(plan, tmp_path / "alone", place_inline, Listener())
+    for product in ("oof.parquet", "test.parquet", "submission.csv"):
+        expected = (find_run(tmp_path / "alone") / product).read_bytes()
+        assert (find_run(tmp_path / "killed") / product).read_bytes() == expected
