@@ -5,17 +5,29 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 
 def format_score(value: float, decimals: int = 4) -> str:
-    """Write a metric or a loss, such as 0.8712; large ones get fewer decimals and a thousands separator."""
+    """Write a metric or a loss, such as 0.8712; large ones get fewer decimals, tiny ones an exponent, NaN a dash."""
     if not math.isfinite(value):
-        return str(value)
+        return "–" if math.isnan(value) else str(value)
+    if value and abs(value) < 5e-4:
+        return f"{value:.1e}"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.{decimals - (abs(value) >= 10)}f}"
+
+
+def format_share(value: float) -> str:
+    """Write a fraction as per cent; only what is exactly all or nothing is written as 100 % or 0 %."""
+    if not math.isfinite(value):
+        return "–"
+    percent = 100 * value
+    if 99.5 <= percent < 100:
+        return f"{min(percent, 99.9):.1f} %"
+    return "< 1 %" if 0 < percent < 0.5 else f"{percent:.0f} %"
 
 
 def format_interval(score: dict[str, float]) -> str:
@@ -63,7 +75,7 @@ def format_path(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def shorten_refs(refs: Sequence[str]) -> dict[str, str]:
+def shorten_refs(refs: Iterable[str]) -> dict[str, str]:
     """Return component -> its name without the plugin, where that is not ambiguous."""
     names = {ref: ref.partition("/")[2] or ref for ref in refs}
     counts = Counter(names.values())

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 import icf
+from icf.tables import Report, leaves_folder
 from icf_images.plugin import FolderParams
-from icf_images.table import Report, leaves_folder
 from icf_images.walk import list_images
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 import icf
+from icf.tables import Report, Row, Table, leaves_folder, read_table
 from icf_images.plugin import CsvParams
 from icf_images.submission import read_submission, submission_values
-from icf_images.table import Report, Row, Table, leaves_folder, read_table
 from icf_images.walk import list_images
 
 
@@ -35,10 +35,10 @@ def load_csv(params: CsvParams, ctx: icf.DatasetContext) -> icf.DatasetContent: 
     table = read_table(_below(params.root, params.csv), report)
     table.require(*_columns(params, params.label_column, params.group_column, params.fold_column))
     rows = _labelled(params, table, report, notes)
-    classes = params.classes or sort_classes({row.row.cells[params.label_column] for row in rows})
-    targets = _targets(params, table, rows, classes, report)
-    groups = _groups(params, table, rows, report)
-    folds = _folds(params, table, rows, report)
+    classes = params.classes or sort_classes({row.row[params.label_column] for row in rows})
+    targets = _targets(params, rows, classes, report)
+    groups = _groups(params, rows, report)
+    folds = _folds(params, rows, report)
     test = _test_samples(params, report, notes)
     submission = _submission(params, classes, test, report, notes)
     report.stop(f"The data set in {params.root} can't be used")
@@ -76,10 +76,10 @@ def _labelled(params: CsvParams, table: Table, report: Report, notes: list[str])
     listed = _listed(params, table, params.image_folder, report)
     complete = []
     for image in listed:
-        if image.row.cells[params.label_column]:
+        if image.row[params.label_column]:
             complete.append(image)
         else:
-            report.add(table.where(image.row), f"the label (column {params.label_column!r}) is missing")
+            report.add(image.row.where, f"the label (column {params.label_column!r}) is missing")
     if not table.rows:
         report.add(table.path, "has no rows below the header")
     return _without_duplicates(params, table, complete, report, notes)
@@ -90,13 +90,13 @@ def _listed(params: CsvParams, table: Table, folder: str, report: Report) -> lis
     base = _below(params.root, folder)
     listed = []
     for row in table.rows:
-        name = row.cells[params.image_column]
-        row_id = row.cells[params.id_column or params.image_column]
+        name = row[params.image_column]
+        row_id = row[params.id_column or params.image_column]
         problem = _path_problem(base, name, params.image_extension)
         if not row_id:
             problem = problem or f"the id (column {params.id_column!r}) is missing"
         if problem:
-            report.add(table.where(row), problem)
+            report.add(row.where, problem)
         else:
             listed.append(ListedImage(row_id, base / (name + params.image_extension), row))
     return listed
@@ -123,7 +123,7 @@ def _without_duplicates(
         return list(images)
     if params.duplicates == "error":
         for name, rows in repeated.items():
-            report.add(table.where(rows[1].row), _duplicate_message(params, name, rows))
+            report.add(rows[1].row.where, _duplicate_message(params, name, rows))
         return [rows[0] for rows in rows_of.values()]
     kept = [rows[0] for rows in rows_of.values() if params.duplicates == "first" or not _contradict(rows)]
     differing = sum(map(_contradict, repeated.values()))
@@ -140,41 +140,39 @@ def _contradict(rows: Sequence[ListedImage]) -> bool:
 
 def _duplicate_message(params: CsvParams, name: str, rows: Sequence[ListedImage]) -> str:
     labels = [row.row.cells.get(params.label_column) for row in rows]
-    text = f"id {name!r} is also in row {rows[0].row.number}"
+    text = f"id {name!r} is also in row {rows[0].row.where.rpartition(' ')[2]}"
     if len(set(labels)) > 1:
         text += f", with another label ({', '.join(map(repr, labels))})"
     return text + "; correct it, or set duplicates = 'drop' or 'first'"
 
 
-def _targets(
-    params: CsvParams, table: Table, rows: Sequence[ListedImage], classes: Sequence[str], report: Report
-) -> icf.IntArray:
+def _targets(params: CsvParams, rows: Sequence[ListedImage], classes: Sequence[str], report: Report) -> icf.IntArray:
     index = {name: target for target, name in enumerate(classes)}
     for row in rows:
-        label = row.row.cells[params.label_column]
+        label = row.row[params.label_column]
         if label not in index:
-            report.add(table.where(row.row), f"label {label!r} is not one of {', '.join(map(repr, classes))}")
-    return np.array([index.get(row.row.cells[params.label_column], -1) for row in rows], np.int64)
+            report.add(row.row.where, f"label {label!r} is not one of {', '.join(map(repr, classes))}")
+    return np.array([index.get(row.row[params.label_column], -1) for row in rows], np.int64)
 
 
-def _groups(params: CsvParams, table: Table, rows: Sequence[ListedImage], report: Report) -> list[str] | None:
+def _groups(params: CsvParams, rows: Sequence[ListedImage], report: Report) -> list[str] | None:
     if params.group_column is None:
         return None
     for row in rows:
-        if not row.row.cells[params.group_column]:
-            report.add(table.where(row.row), f"the group (column {params.group_column!r}) is missing")
-    return [row.row.cells[params.group_column] for row in rows]
+        if not row.row[params.group_column]:
+            report.add(row.row.where, f"the group (column {params.group_column!r}) is missing")
+    return [row.row[params.group_column] for row in rows]
 
 
-def _folds(params: CsvParams, table: Table, rows: Sequence[ListedImage], report: Report) -> icf.IntArray | None:
+def _folds(params: CsvParams, rows: Sequence[ListedImage], report: Report) -> icf.IntArray | None:
     if params.fold_column is None:
         return None
     folds = []
     for row in rows:
-        cell = row.row.cells[params.fold_column]
+        cell = row.row[params.fold_column]
         valid = cell.isascii() and cell.isdigit() and len(cell) < 10
         if not valid:
-            report.add(table.where(row.row), f"fold {cell!r} is no whole number from 0")
+            report.add(row.row.where, f"fold {cell!r} is no whole number from 0")
         folds.append(int(cell) if valid else -1)
     return np.array(folds, np.int64)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import icf
-from icf_images.table import Report, Table
+from icf.tables import Report, Table
 
 
 def submission_values(classes: tuple[str, ...]) -> tuple[str | int, ...]:
@@ -40,7 +40,7 @@ def read_submission(
         raise icf.DataError(f"{table.path} has only the column {id_column!r}; a column for the answer is missing")
     if len(columns) > 1:
         _check_class_columns(table, columns, classes)
-    ids = [row.cells[id_column] for row in table.rows]
+    ids = [row[id_column] for row in table.rows]
     _check_ids(table, ids, test_ids, report)
     repeats = len(ids) - len(set(ids))
     if repeats and allow_repeats:
@@ -66,7 +66,7 @@ def _check_ids(table: Table, ids: Sequence[str], test_ids: Sequence[str], report
     known = set(test_ids)
     for row, row_id in zip(table.rows, ids, strict=True):
         if row_id not in known:
-            report.add(table.where(row), f"id {row_id!r} is not among the test images")
+            report.add(row.where, f"id {row_id!r} is not among the test images")
     asked = set(ids)
     for test_id in test_ids:
         if test_id not in asked:
@@ -79,6 +79,6 @@ def _report_repeats(table: Table, ids: Sequence[str], report: Report) -> None:
         earlier = first.setdefault(row_id, row.number)
         if earlier != row.number:
             report.add(
-                table.where(row),
+                row.where,
                 f"id {row_id!r} is also in row {earlier}; duplicates = 'drop' or 'first' answers both alike",
             )

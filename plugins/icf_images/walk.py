@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from icf_images.table import Report
+from icf.tables import Report
 
 
 @dataclass

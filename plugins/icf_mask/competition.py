@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 import icf
+from icf.tables import Report, Row, leaves_folder, read_table
 from icf_mask.plugin import CompetitionParams
-from icf_mask.table import Report, Row, leaves_folder, read_rows
 
 GENDERS = ("male", "female")
 STATES = ("wear", "incorrect", "normal")
@@ -104,12 +104,20 @@ def _choose_places(params: CompetitionParams, ctx: icf.DatasetContext) -> tuple[
 def _train_samples(folder: Path, params: CompetitionParams, report: Report) -> icf.Samples:
     columns = TrainRows()
     seen: dict[str, str] = {}
-    for row in read_rows(folder / "train.csv", ("id", "gender", "age", "path"), report):
+    for row in _read_rows(folder / "train.csv", ("id", "gender", "age", "path"), report):
         attributes = _attributes(row, params.age_bands, report)
         if _path_is_usable(row, folder / "images", seen, report):
             _add_images(columns, row, folder / "images", params, attributes, report)
     targets = np.array(columns.targets, np.int64)
     return icf.Samples(ids=columns.ids, images=columns.images, targets=targets, groups=columns.groups)
+
+
+def _read_rows(path: Path, columns: tuple[str, ...], report: Report) -> tuple[Row, ...]:
+    table = read_table(path, report)
+    table.require(*columns)
+    if not table.rows:
+        report.add(path, "has no rows below the header")
+    return table.rows
 
 
 def _attributes(row: Row, age_bands: tuple[int, int], report: Report) -> int:
@@ -177,7 +185,7 @@ def _images_by_stem(folder: Path) -> dict[str, list[Path]]:
 def _test_samples(folder: Path, report: Report) -> icf.Samples:
     seen: dict[str, str] = {}
     images = folder / "images"
-    for row in read_rows(folder / "info.csv", ("ImageID",), report):
+    for row in _read_rows(folder / "info.csv", ("ImageID",), report):
         name = row["ImageID"]
         first = seen.setdefault(name, row.where)
         if not name or leaves_folder(name):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from icf.cli import formats
+from icf import formats
 from icf.cli.display import JsonDisplay, LiveDisplay, PlainDisplay, QuietDisplay
 from icf.cli.fold_board import FoldBoard, Pace, measure_done
 from icf.cli.plan_table import chosen_params, describe_plan, print_plan
@@ -430,7 +430,7 @@ def test_numbers_are_written_for_people() -> None:
     assert formats.format_score(0.87123) == "0.8712"
     assert formats.format_score(31.06094) == "31.061"
     assert formats.format_score(12345.6) == "12,346"
-    assert formats.format_score(math.nan) == "nan"
+    assert formats.format_score(math.nan) == "–"
     assert formats.format_speed(1234.4) == "1,234"
     assert formats.format_speed(3.14) == "3.1"
     assert formats.format_speed(None) == ""

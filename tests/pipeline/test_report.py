@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 
 from icf.errors import Problem
+from icf.formats import format_score, format_seconds, format_share, shorten_refs
 from icf.pipeline.ensemble import ensemble
 from icf.pipeline.files import read_json, read_table, write_json, write_probabilities, write_rows
 from icf.pipeline.folder import RunFolder, open_run_folder
 from icf.pipeline.pictures import read_mistakes
 from icf.pipeline.prepare import Prepared, prepare, save_prepared
-from icf.pipeline.report import flatten, format_duration, format_score, format_share, shorten_refs, write_report
+from icf.pipeline.report import flatten, write_report
 from icf.pipeline.score import build_metrics, score_rows
 from icf.pipeline.split import make_split, save_split
 from icf.plan import Plan, make_plan
@@ -250,7 +251,7 @@ def decode(uri: str) -> Image.Image:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.73456, "0.7346"), (0.0, "0.0000"), (1.0, "1.0000"), (1e-5, "1.0e-05"), (123.456, "123.5"), (float("nan"), "–")],
+    [(0.73456, "0.7346"), (0.0, "0.0000"), (1.0, "1.0000"), (1e-5, "1.0e-05"), (123.456, "123"), (float("nan"), "–")],
 )
 def test_scores_as_text(value: float, text: str) -> None:
     assert format_score(value) == text
@@ -277,7 +278,7 @@ def test_shares_as_text(value: float, text: str) -> None:
     [(0, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7620, "2 h 07 min")],
 )
 def test_durations_as_text(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
+    assert format_seconds(seconds) == text
 
 
 def test_refs_are_shortened_where_that_is_clear() -> None:

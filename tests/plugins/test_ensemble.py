@@ -37,9 +37,7 @@ def test_soft_vote_is_the_weighted_mean(members: icf.FloatArray, data: st.DataOb
 def test_soft_vote_without_weights_is_the_mean_and_only_ratios_count() -> None:
     members = np.random.default_rng(0).dirichlet(np.ones(4), (3, 5))
     np.testing.assert_allclose(SoftVote(4).combine(members), members.mean(axis=0))
-    np.testing.assert_allclose(
-        SoftVote(4, (1, 2, 0)).combine(members), SoftVote(4, (10, 20, 0)).combine(members)
-    )
+    np.testing.assert_allclose(SoftVote(4, (1, 2, 0)).combine(members), SoftVote(4, (10, 20, 0)).combine(members))
 
 
 @given(member_arrays())

@@ -152,9 +152,7 @@ def test_a_list_of_the_wrong_length_names_both_numbers() -> None:
 
 def test_balanced_needs_a_row() -> None:
     with pytest.raises(icf.PluginError, match="there is none"):
-        focal(
-            FocalParams(alpha="balanced"), icf.LossContext(num_classes=2, class_counts=np.zeros(2, np.int64))
-        )
+        focal(FocalParams(alpha="balanced"), icf.LossContext(num_classes=2, class_counts=np.zeros(2, np.int64)))
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_every_mistake_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "text"), [(b"id,gender\n", "one column age and one path"), (b"\xff\xfe", "UTF-8"), (b"", "columns are")]
+    ("data", "text"), [(b"id,gender\n", "no column 'age', 'path'"), (b"\xff\xfe", "UTF-8"), (b"", "is empty")]
 )
 def test_unreadable_tables_are_explained(tmp_path: Path, data: bytes, text: str) -> None:
     write_data(tmp_path, PEOPLE)

@@ -104,9 +104,7 @@ def test_log_loss_takes_rows_that_do_not_sum_to_one() -> None:
 @pytest.mark.parametrize("build", BUILDERS)
 @given(rows(max_rows=20), st.randoms())
 @settings(deadline=None, max_examples=25)
-def test_scores_stay_in_bounds_and_do_not_depend_on_the_order(
-    build: Builder, case: Rows, random: Random
-) -> None:
+def test_scores_stay_in_bounds_and_do_not_depend_on_the_order(build: Builder, case: Rows, random: Random) -> None:
     probabilities, targets = case
     descriptor = next(m for m in plugin.icf_metrics() if m.factory.endswith(f":{build.__name__}"))
     value = score(build, probabilities, targets)

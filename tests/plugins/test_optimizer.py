@@ -98,9 +98,7 @@ def test_nothing_to_train_is_said(build: Builder, params: type[icf.Params]) -> N
 
 
 def test_an_empty_group_beside_a_full_one_is_left_out() -> None:
-    optimizer = adamw(
-        AdamWParams(), icf.OptimizerContext(parameter_groups=[*groups(model()), {"params": []}])
-    )
+    optimizer = adamw(AdamWParams(), icf.OptimizerContext(parameter_groups=[*groups(model()), {"params": []}]))
     assert [len(group["params"]) for group in optimizer.param_groups] == [2, 4]
 
 
@@ -110,9 +108,7 @@ def test_nesterov_without_momentum_is_refused() -> None:
     assert SGDParams(momentum=0, nesterov=False).momentum == 0
 
 
-@pytest.mark.parametrize(
-    "values", [{"lr": 0}, {"lr": float("nan")}, {"lr": float("inf")}, {"betas": [0.9, 1.0]}]
-)
+@pytest.mark.parametrize("values", [{"lr": 0}, {"lr": float("nan")}, {"lr": float("inf")}, {"betas": [0.9, 1.0]}])
 def test_values_out_of_bounds_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         AdamWParams.model_validate(values)

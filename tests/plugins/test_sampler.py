@@ -31,9 +31,7 @@ def test_shuffled_visits_each_row_once(targets: list[int], seed: int, epoch: int
 
 @given(target_lists, seeds, epochs, st.floats(0.01, 5))
 @settings(deadline=None)
-def test_balanced_shares_the_epoch_evenly(
-    targets: list[int], seed: int, epoch: int, epoch_size: float
-) -> None:
+def test_balanced_shares_the_epoch_evenly(targets: list[int], seed: int, epoch: int, epoch_size: float) -> None:
     order = balanced(BalancedParams(epoch_size=epoch_size), context(targets, seed))(epoch)
     assert order.dtype == np.int64
     assert len(order) == max(1, round(epoch_size * len(targets)))

@@ -58,9 +58,7 @@ def test_constant_is_one_throughout() -> None:
     assert factors(schedules.constant(WarmupParams(), context()), 70) == [1.0] * 70
 
 
-@given(
-    epochs=st.integers(1, 4), gamma=st.floats(0.01, 1), per_epoch=st.integers(1, 9), total=st.integers(1, 12)
-)
+@given(epochs=st.integers(1, 4), gamma=st.floats(0.01, 1), per_epoch=st.integers(1, 9), total=st.integers(1, 12))
 @settings(deadline=None, max_examples=30)
 def test_step_is_torchs(epochs: int, gamma: float, per_epoch: int, total: int) -> None:
     ours = schedules.step(StepParams(epochs=epochs, gamma=gamma), context(per_epoch, total))
@@ -148,9 +146,7 @@ def test_plateau_is_torchs(
         PlateauParams.model_validate({**values, "min_factor": min_factor}), context(maximize=maximize)
     )
     sgd = optimizer()
-    theirs = lr_scheduler.ReduceLROnPlateau(
-        sgd, "max" if maximize else "min", min_lr=min_factor, eps=0, **values
-    )
+    theirs = lr_scheduler.ReduceLROnPlateau(sgd, "max" if maximize else "min", min_lr=min_factor, eps=0, **values)
     for score in scores:
         ours.observe(score)
         theirs.step(score)
@@ -182,9 +178,7 @@ def test_plateau_takes_a_score_that_is_no_number_as_a_bad_one() -> None:
     maximize=st.booleans(),
 )
 @settings(deadline=None, max_examples=25)
-def test_resumed_is_uninterrupted(
-    descriptor: icf.Scheduler, scores: list[float], stop: int, maximize: bool
-) -> None:
+def test_resumed_is_uninterrupted(descriptor: icf.Scheduler, scores: list[float], stop: int, maximize: bool) -> None:
     module, _, function = descriptor.factory.partition(":")
     build = getattr(importlib.import_module(module), function)
     params = descriptor.params.model_validate({"warmup_epochs": 1})

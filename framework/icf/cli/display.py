@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from icf.cli.fold_board import Clock, FoldBoard
-from icf.cli.formats import format_count, format_path, format_score, format_seconds, format_speed, shorten_refs
 from icf.cli.options import to_json
 from icf.cli.plan_table import make_grid
 from icf.cli.results import describe_score, print_results, result_as_json
 from icf.events import EpochEnd
+from icf.formats import format_count, format_path, format_score, format_seconds, format_speed, shorten_refs
 from icf.pipeline.jobs import Placement
 from icf.pipeline.listener import FoldStatus, Listener, RunResult
 from icf.plan import Plan

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from icf.cli.formats import format_clock, format_score, format_seconds, format_speed, shorten_refs
+from icf.formats import format_clock, format_score, format_seconds, format_speed, shorten_refs
 from icf.pipeline.listener import FoldStatus
 from icf.plan import Plan
 

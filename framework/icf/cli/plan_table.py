@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from icf.cli.formats import format_count
 from icf.cli.parameters import list_parameters
+from icf.formats import format_count
 from icf.plan import Choice, Plan
 from icf.plugins import load_object
 from icf.sections import Section

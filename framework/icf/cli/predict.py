@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icf.cli.formats import format_count
 from icf.cli.options import make_console, to_json
 from icf.errors import IcfError, Problem, ProblemsError
+from icf.formats import format_count
 
 if TYPE_CHECKING:
     from icf.pipeline.predict import Predictions

@@ -10,8 +10,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from icf.cli.formats import format_count, format_interval, format_path, format_score, format_seconds, shorten_refs
 from icf.cli.plan_table import make_grid
+from icf.formats import format_count, format_interval, format_path, format_score, format_seconds, shorten_refs
 from icf.pipeline.listener import RunResult
 
 

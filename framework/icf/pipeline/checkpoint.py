@@ -70,11 +70,21 @@ def save_state(folder: Path, epoch: int, model: nn.Module, state: dict[str, Any]
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """Return what save_state was given for the last complete epoch; None when there is none."""
+    """Return what save_state was given for the last complete epoch; None when there is none.
+
+    Raises:
+        IcfError: the file is damaged, or holds something else than tensors and plain data.
+    """
     states = list_states(folder)
     if not states:
         return None
-    state: dict[str, Any] = torch.load(states[-1] / "state.pt", map_location="cpu", weights_only=True)
+    path = states[-1] / "state.pt"
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    # torch raises whatever it stumbles over in a damaged file.
+    except Exception as error:
+        text = str(error).strip().partition("\n")[0]
+        raise IcfError(f"{path}: this checkpoint can't be read ({text}); remove {folder} to train anew") from error
     return state
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from icf.components import IntArray
+from icf.formats import format_score, format_seconds, format_share, shorten_refs
 from icf.pipeline.charts import Line, draw_confusion, draw_lines
 from icf.pipeline.class_scores import find_confused_pairs, find_weakest, score_classes
 from icf.pipeline.files import read_json, read_table, write_text
@@ -80,39 +81,8 @@ def _load_templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"score": format_score, "share": format_share, "duration": format_duration}
+    templates.filters |= {"score": format_score, "share": format_share, "duration": format_seconds}
     return templates
-
-
-def format_score(value: float) -> str:
-    """Return a score with four decimals, fewer for large and an exponent for tiny ones, a dash for NaN."""
-    if not math.isfinite(value):
-        return "–"
-    if value and abs(value) < 5e-4:
-        return f"{value:.1e}"
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
-
-
-def format_share(value: float) -> str:
-    """Return a fraction as per cent; only what is exactly all or nothing is written as 100 % or 0 %."""
-    if not math.isfinite(value):
-        return "–"
-    percent = 100 * value
-    if 99.5 <= percent < 100:
-        return f"{min(percent, 99.9):.1f} %"
-    return "< 1 %" if 0 < percent < 0.5 else f"{percent:.0f} %"
-
-
-def format_duration(seconds: float) -> str:
-    """Return a time as a person says it: 0.4 s, 12 s, 3 min 05 s, 2 h 07 min."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
@@ -124,13 +94,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             yield f"{prefix}{name}", ", ".join(map(str, value)) or "none"
         else:
             yield f"{prefix}{name}", "not installed" if value is None else str(value)
-
-
-def shorten_refs(refs: Iterable[str]) -> dict[str, str]:
-    """Return each "plugin/component" with the component's name alone, or whole where two plugins share that name."""
-    refs = list(dict.fromkeys(refs))
-    names = [ref.partition("/")[2] for ref in refs]
-    return {ref: name if names.count(name) == 1 else ref for ref, name in zip(refs, names, strict=True)}
 
 
 def _describe_problem(plan: Plan) -> list[tuple[str, str]]:
