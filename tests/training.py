@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from icf.executors.inline import InlineExecutor
 from icf.pipeline.files import read_probabilities
@@ -39,6 +41,7 @@ TOY = """
     class HiddenParams(icf.Params):
         normalise: bool = False
         outputs: int = 0
+        side: int = 0
 
     class SpitefulParams(icf.Params):
         grudge: str = ""
@@ -64,7 +67,7 @@ TOY_PARTS = """
 
     def hidden(params, ctx):
         torch.manual_seed(ctx.seed % 2**32)
-        height, width = ctx.image_size
+        height, width = (params.side, params.side) if params.side else ctx.image_size
         layers = OrderedDict(flat=nn.Flatten(), first=nn.Linear(ctx.channels * height * width, 32))
         if params.normalise:
             layers["norm"] = nn.BatchNorm1d(32)
@@ -133,3 +136,16 @@ def without_speed(history: Sequence[Mapping[str, float]]) -> list[dict[str, floa
 def read_oof(folder: FoldFolder) -> np.ndarray[Any, Any]:
     """Return a fold's out-of-fold probabilities, float64 [N, 10]."""
     return read_probabilities(folder.oof, CLASSES)[1]
+
+
+def save_digits(folder: Path, rows: range, *, by_class: bool = True, scale: int = 1) -> list[Path]:
+    """Write scikit-learn's digits as PNG files, each pixel ``scale`` pixels wide; return their paths."""
+    digits = load_digits()
+    paths = []
+    for row in rows:
+        path = folder / (str(digits.target[row]) if by_class else "") / f"{row:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.rint(digits.images[row] * 255 / 16).astype(np.uint8)
+        Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)).save(path)
+        paths.append(path)
+    return paths

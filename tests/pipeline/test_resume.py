@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from icf.cli.main import main
 from icf.pipeline.files import read_json, read_table
@@ -18,7 +17,7 @@ from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.run import run_pipeline
 from icf.plan import Plan, load_plan
 from runs import find_run, finish, kill, start_run, wait_until
-from training import SMALL, make_plan, place_inline, read_history, without_speed
+from training import SMALL, make_plan, place_inline, read_history, save_digits, without_speed
 
 SLOW = (*SMALL, "train.epochs=8", "model.widths=[48, 96]", 'compute.executor="inline"')
 """A fold takes some seconds: long enough to be killed in."""
@@ -200,15 +199,6 @@ def test_another_recipe_has_another_folder(tmp_path: Path) -> None:
     assert not recorder.skipped["fit"]
 
 
-def save_digits(root: Path, rows: int) -> None:
-    digits = load_digits()
-    for row in range(rows):
-        folder = root / "train" / str(digits.target[row])
-        folder.mkdir(parents=True, exist_ok=True)
-        pixels = np.rint(digits.images[row] * 255 / 16).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{row:04}.png")
-
-
 FOLDER = """
     dataset = {{ use = "images/folder", root = "{root}" }}
     model = {{ use = "nn/sequential-cnn", widths = [8] }}
@@ -220,7 +210,7 @@ FOLDER = """
 
 
 def test_changed_data_is_trained_again_and_every_epoch_is_told(tmp_path: Path) -> None:
-    save_digits(tmp_path / "data", 120)
+    save_digits(tmp_path / "data" / "train", range(120))
     recipe = tmp_path / "folder.toml"
     recipe.write_text(FOLDER.format(root=tmp_path / "data"))
     plan = load_plan(recipe)
@@ -247,7 +237,7 @@ CSV = """
 
 
 def test_corrected_labels_are_trained_although_the_folds_stay(tmp_path: Path) -> None:
-    save_digits(tmp_path / "data", 40)
+    save_digits(tmp_path / "data" / "train", range(40))
     images = sorted((tmp_path / "data" / "train").glob("*/*.png"))
     lines = [[f"{path.parent.name}/{path.name}", path.parent.name, str(row % 2)] for row, path in enumerate(images)]
     recipe = tmp_path / "listed.toml"
@@ -266,7 +256,7 @@ def test_corrected_labels_are_trained_although_the_folds_stay(tmp_path: Path) ->
 
 
 def test_test_images_may_go_away(tmp_path: Path) -> None:
-    save_digits(tmp_path / "data", 60)
+    save_digits(tmp_path / "data" / "train", range(60))
     (tmp_path / "data" / "train" / "3").rename(tmp_path / "data" / "new")
     recipe = tmp_path / "folder.toml"
     recipe.write_text(FOLDER.format(root=tmp_path / "data"))
