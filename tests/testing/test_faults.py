@@ -63,6 +63,7 @@ PLUGIN = """
         yield icf.Metric(name="percent", factory="faulty_parts:percent", summary="A metric")
         yield icf.Metric(name="upside-down", factory="faulty_parts:accuracy", summary="A metric", maximize=False)
         reference = "sklearn.metrics.cohen_kappa_score"
+        yield icf.Metric(name="by-paper", factory="faulty_parts:accuracy", summary="A metric", reference="Cohen 1960")
         yield icf.Metric(name="no-kappa", factory="faulty_parts:accuracy", summary="A metric", reference=reference)
 
     @icf.hookimpl
@@ -73,6 +74,7 @@ PLUGIN = """
     @icf.hookimpl
     def icf_transforms():
         yield icf.Transform(name="unseeded", factory="faulty_parts:unseeded", summary="A flip")
+        yield icf.Transform(name="colour-only", factory="faulty_parts:colour_only", summary="A swap of red and blue")
         yield icf.Transform(name="to-float", factory="faulty_parts:to_float", summary="A scaling")
 
     @icf.hookimpl
@@ -228,6 +230,9 @@ PARTS = """
     def unseeded(params, ctx):
         return lambda images, generator: images.flip(3) if torch.rand(()) < 0.5 else images
 
+    def colour_only(params, ctx):
+        return lambda images, generator: images[:, [2, 1, 0]]
+
     def to_float(params, ctx):
         return lambda images, generator: images / 255
 
@@ -314,6 +319,7 @@ FAULTS = {
     "ensembler/contrary:one-member": "another class than their only member",
     "ensembler/batchwise:test-rows": "depend on the other rows",
     "transform/unseeded:seed": "the same generator gives another result",
+    "transform/colour-only:grey": "IndexError",
     "transform/to-float:images": "torch.float32, not uint8",
     "optimizer/uphill:lowers-loss": "after 30 steps",
     "optimizer/decaying:decay": "without gradient and weight decay is changed",
@@ -351,7 +357,8 @@ def test_what_can_not_be_checked_is_skipped_with_the_reason(faulty, tmp_path):
     skipped = {id_of(r): r.reason for r in run_checks("faulty", tmp_path) if r.outcome is Outcome.skipped}
     assert skipped["loss/vector:mean"] == "because 'scalar' fails"
     assert skipped["loss/gone:scalar"] == "because 'factory' fails"
-    assert skipped["loss/bad-example:unknown-keys"] == "because 'parameters' fails"
+    assert skipped["loss/bad-example:round-trip"] == "because 'parameters' fails"
+    assert skipped["metric/by-paper:reference"] == "its reference is no function of sklearn.metrics"
     assert skipped["loss/needy:gradient"] == "needs an example of its parameters (root)"
 
 

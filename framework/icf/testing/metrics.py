@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,9 @@ from icf.testing.case import Case, CheckSkipped, expect
 
 CLASSES = 4
 ROWS = 60
+
+CHOICES = {"average": ("macro", "micro", "weighted"), "multi_class": ("ovr", "ovo")}
+"""Arguments that functions of scikit-learn need for more than two classes."""
 
 
 def build_metric(case: Case) -> MetricFunction:
@@ -86,20 +90,21 @@ def check_reference(case: Case) -> None:
     probabilities, targets = draw_rows()
     score = build_metric(case)(probabilities, targets)
     references = list(_call(function, probabilities, targets))
+    if not references:
+        raise CheckSkipped(f"{reference} can't be called with targets and classes or probabilities alone")
     shown = " or ".join(f"{value:g}" for value in references)
     expect(any(math.isclose(score, value, rel_tol=1e-6) for value in references), f"{score:g}; {reference}: {shown}")
 
 
 def _call(function: Callable[..., Any], probabilities: FloatArray, targets: IntArray) -> Iterator[float]:
-    """Call the reference in each way that it may be meant: with classes or probabilities, and each average."""
-    averaged = "average" in inspect.signature(function).parameters
-    options = [{"average": name} for name in ("macro", "micro", "weighted")] if averaged else [{}]
-    for predictions in (probabilities.argmax(axis=1), probabilities):
-        for keywords in options:
-            try:
-                yield float(function(targets, predictions, **keywords))
-            except (TypeError, ValueError):
-                continue
+    """Call the reference in each way that may be meant: with classes or probabilities, and CHOICES."""
+    takes = inspect.signature(function).parameters
+    choices = [[(name, value) for value in values] for name, values in CHOICES.items() if name in takes]
+    for predictions, *chosen in itertools.product((probabilities.argmax(axis=1), probabilities), *choices):
+        try:
+            yield float(function(targets, predictions, **dict(chosen)))
+        except (TypeError, ValueError):
+            continue
 
 
 METRIC_CHECKS = (check_range, check_row_order, check_direction, check_reference)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from icf.components import BatchTransform, TransformContext
+from icf.errors import IcfError
 from icf.testing.case import Case, expect
 
 ROWS = 6
@@ -50,6 +51,17 @@ def check_one_image(case: Case) -> None:
     expect(len(found) == 4 and found[:2] == (1, 3), f"1 image of 3 channels became {found}")
 
 
+def check_grey(case: Case) -> None:
+    """Images of one channel stay so, or the transform says in words that it can't change them."""
+    try:
+        images = apply(build_transform(case, channels=1), draw_images(1), 0)
+    except IcfError:
+        return
+    found = tuple(images.shape)
+    expect(len(found) == 4 and found[:2] == (ROWS, 1), f"{ROWS} images of 1 channel became {found}")
+    expect(images.dtype == torch.uint8, f"the result is {images.dtype}, not uint8")
+
+
 def check_seed(case: Case) -> None:
     """All randomness comes from the generator: its seed decides, and no global one."""
     results = []
@@ -62,4 +74,4 @@ def check_seed(case: Case) -> None:
     expect(same, "the same generator gives another result when torch's, numpy's or Python's own seed is another")
 
 
-TRANSFORM_CHECKS = (check_images, check_one_image, check_seed)
+TRANSFORM_CHECKS = (check_images, check_one_image, check_grey, check_seed)
