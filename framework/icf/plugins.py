@@ -34,6 +34,7 @@ __all__ = [
     "load_plugins",
     "one_line",
     "plugin_names",
+    "register_module",
 ]
 
 BLOCK_VARIABLE = "ICF_DISABLE_PLUGINS"
@@ -93,8 +94,17 @@ def _load(points: list[metadata.EntryPoint], block_reason: str | None) -> Plugin
     if len(points) > 1:
         sources = " and ".join(_describe(point).source for point in points)
         return replace(info, status=Status.conflict, reason=f"the name is claimed by {sources}")
+    return _try_register(info, points[0].load)
+
+
+def register_module(name: str, module: ModuleType) -> PluginInfo:
+    """Return what a module of hooks offers as plugin ``name``, without any installed plugin."""
+    return _try_register(PluginInfo(name, module.__name__, "no distribution", "none"), lambda: module)
+
+
+def _try_register(info: PluginInfo, load: Callable[[], ModuleType]) -> PluginInfo:
     try:
-        return _register(info, points[0].load())
+        return _register(info, load())
     except _RuleError as error:
         return replace(info, status=error.status, reason=str(error))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
