@@ -33,6 +33,9 @@ def describe_failure(error: BaseException) -> str:
     """Return one line for people; with ICF_DEBUG=1 the traceback is printed as well."""
     if os.environ.get("ICF_DEBUG"):
         traceback.print_exception(error)
+    cause = getattr(error, "cause", None)  # what Ray wraps: the rest of its text is a traceback
+    if isinstance(cause, Exception):
+        return describe_failure(cause)
     if isinstance(error, IcfError):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError):
