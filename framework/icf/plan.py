@@ -233,12 +233,8 @@ def _array(choices: dict[tuple[str | int, ...], Choice], section: str, key: str)
     return tuple(choice for path, choice in choices.items() if len(path) == 3 and path[:2] == (section, key))
 
 
-def _without_repeats(choices: Iterable[Choice]) -> tuple[Choice, ...]:
-    kept: list[Choice] = []
-    for choice in choices:
-        if choice not in kept:
-            kept.append(choice)
-    return tuple(kept)
+def _without_repeats(choices: Sequence[Choice]) -> tuple[Choice, ...]:
+    return tuple(choice for index, choice in enumerate(choices) if choice not in choices[:index])
 
 
 class _Resolver:

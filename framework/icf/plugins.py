@@ -195,7 +195,7 @@ def _resolved(item: Any, resolve: Callable[[str], str]) -> Any:
         return item
     paths = {name: getattr(item, name, None) for name in ("factory", "inspect")}
     resolved: dict[str, Any] = {name: resolve(path) for name, path in paths.items() if isinstance(path, str)}
-    return replace(item, **resolved)
+    return item if resolved.items() <= paths.items() else replace(item, **resolved)
 
 
 def _checked(item: Any, kind: str) -> Component:

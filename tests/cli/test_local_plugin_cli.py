@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import tempfile
 import textwrap
 from pathlib import Path
@@ -13,6 +15,7 @@ from PIL import Image
 
 from icf.cli.main import main
 from icf.pipeline.files import read_json
+from icf.plan import load_plan
 from runs import find_run
 from training import DIGITS
 
@@ -186,3 +189,22 @@ def test_the_file_of_the_plugin_guide_works(capsys):
     write("my_loss.py", code)
     command = ["check", str(DIGITS), "--plugin", "my_loss.py", "--set", "loss.use=my-loss/square"]
     assert main(command) == 0, capsys.readouterr().err
+
+
+def test_a_stored_plan_runs_in_another_process(tmp_path):
+    file = Path(write("my_loss.py", LOSS))
+    plan = load_plan(DIGITS, [*SMALL, "loss=my-loss/square", 'compute.executor="inline"'], plugin_files=[file])
+    Path("plan.json").write_text(plan.to_json())
+    file.unlink()
+    code = """
+from pathlib import Path
+from icf.executors import choose_executor
+from icf.pipeline.listener import Listener
+from icf.pipeline.run import run_pipeline
+from icf.plan import Plan
+plan = Plan.from_json(Path("plan.json").read_text())
+print(run_pipeline(plan, Path("runs"), choose_executor, Listener()).run_dir)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == find_run(Path("runs")).resolve()
