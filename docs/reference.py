@@ -25,9 +25,11 @@ from icf.components import KINDS, Component
 from icf.errors import RecipeError
 from icf.params import Params
 from icf.plan import load_plan
-from icf.plugins import EVENT_HOOKS, Entry, hook_name, load_plugins
+from icf.plugins import EVENT_HOOKS, Entry, hook_name, load_object, load_plugins
 from icf.recipe import COMPONENT_SECTIONS
 from icf.sections import ComponentSection, Recipe
+from icf.testing import common
+from icf.testing.suite import CHECKS_OF_KINDS, Check, name_of
 
 DOCS = Path(__file__).parent
 
@@ -344,6 +346,22 @@ def _attribute_docs(module: ModuleType | None) -> dict[str, str]:
     return found
 
 
+# -- testing.md -------------------------------------------------------------------------------------
+
+
+def write_checks() -> list[str]:
+    """List every check of the conformance kit with its sentence of the contract."""
+    lines = ["### Every plugin", "", *_check_table(common.PLUGIN_CHECKS)]
+    lines += ["", "### Every component", "", *_check_table(common.COMPONENT_CHECKS)]
+    for kind in KINDS:
+        lines += ["", f"### Components of kind {kind}", "", *_check_table(load_object(CHECKS_OF_KINDS[kind]))]
+    return lines
+
+
+def _check_table(checks: Iterable[Check]) -> list[str]:
+    return write_table(["check", "what it promises"], ((f"`{name_of(item)}`", clean(item.__doc__)) for item in checks))
+
+
 # -- pages ------------------------------------------------------------------------------------------
 
 PARTS: dict[str, tuple[str, Callable[[], list[str]]]] = {
@@ -351,6 +369,7 @@ PARTS: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "sections": ("recipes.md", write_sections),
     "components": ("components.md", write_components),
     "hooks": ("hooks.md", write_hooks),
+    "checks": ("testing.md", write_checks),
 }
 """Name of a generated part -> its page, and what writes it."""
 

@@ -27,7 +27,8 @@ class Component:
     """What every descriptor says about a component.
 
     ``factory`` is "package.module:function", called as ``factory(params, ctx)`` with an instance of
-    ``params`` and the context of the component's kind.
+    ``params`` and the context of the component's kind. ``examples`` are parameters with which ``icf.testing``
+    checks the component; without any it is checked with the defaults.
     """
 
     kind: ClassVar[str] = "component"
@@ -37,6 +38,7 @@ class Component:
     summary: str
     params: type[Params] = Params
     deprecated: str | None = None
+    examples: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
 
 # -- data sets --------------------------------------------------------------------------------------

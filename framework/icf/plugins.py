@@ -35,6 +35,7 @@ __all__ = [
     "load_plugins",
     "one_line",
     "plugin_names",
+    "register_module",
 ]
 
 BLOCK_VARIABLE = "ICF_DISABLE_PLUGINS"
@@ -111,7 +112,12 @@ def _load(points: list[metadata.EntryPoint], block_reason: str | None) -> Plugin
     if len(points) > 1:
         sources = " and ".join(_describe(point).source for point in points)
         return replace(info, status=Status.conflict, reason=f"the name is claimed by {sources}")
-    return _try(info, points[0].load)
+    return _try_register(info, points[0].load)
+
+
+def register_module(name: str, module: ModuleType) -> PluginInfo:
+    """Return what a module of hooks offers as plugin ``name``, without any installed plugin."""
+    return _try_register(PluginInfo(name, module.__name__, "no distribution", "none"), lambda: module)
 
 
 def _load_files(
@@ -125,14 +131,14 @@ def _load_files(
     if len(files) + len(points) > 1:
         claims = [*(_describe(point).source for point in points), *(item.path for item in files)]
         return replace(info, status=Status.conflict, reason=f"the name is claimed by {' and '.join(claims)}")
-    found = _try(info, lambda: import_local_plugin(file), file.resolve)
+    found = _try_register(info, lambda: import_local_plugin(file), file.resolve)
     if found.status is Status.ok and not (found.components or found.events):
         reason = "it has no hook: a function such as icf_losses, marked with @icf.hookimpl"
         return replace(found, status=Status.failed, reason=reason)
     return found
 
 
-def _try(info: PluginInfo, load: Callable[[], ModuleType], resolve: Callable[[str], str] = str) -> PluginInfo:
+def _try_register(info: PluginInfo, load: Callable[[], ModuleType], resolve: Callable[[str], str] = str) -> PluginInfo:
     try:
         return _register(info, load(), resolve)
     except _RuleError as error:

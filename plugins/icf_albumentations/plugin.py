@@ -25,4 +25,5 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_albumentations.transforms:build_transform",
         params=TransformParams,
         summary="Any image transform of albumentations",
+        examples=({"op": "CLAHE"}, {"op": "RandomCrop", "args": {"height": 32, "width": 24}, "p": 1.0}),
     )

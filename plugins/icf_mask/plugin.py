@@ -64,4 +64,5 @@ def icf_datasets() -> Iterator[icf.Dataset]:
         factory="icf_mask.competition:load_competition",
         params=CompetitionParams,
         summary="Faces with and without masks, 18 classes; a demo set is rendered where the data is absent",
+        examples=({"demo": "always", "demo_people": 6, "demo_test_people": 6, "demo_height": 32},),
     )

@@ -79,4 +79,5 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_torchvision.transforms:build_transform",
         params=TransformParams,
         summary="Any image transform of torchvision.transforms.v2",
+        examples=({"op": "ColorJitter", "args": {"brightness": 0.3}}, {"op": "RandomCrop", "args": {"size": 24}}),
     )

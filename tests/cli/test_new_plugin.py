@@ -107,7 +107,7 @@ def test_every_kind_stands_alone(kind, tmp_path, installer, monkeypatch):
     assert name in str(raw)
     make_plan(raw, load_plugins(), "recipe")
     tests = {path.name for path in (folder / "tests").iterdir()}
-    assert tests == {"test_plugin.py", f"test_{kind}.py"}
+    assert tests == {"test_conformance.py", f"test_{kind}.py"}
 
 
 @pytest.mark.parametrize("kinds", [CHOICES, ("loss",), ("observer",), ("metric", "dataset")], ids="-".join)
@@ -131,7 +131,9 @@ def assert_imports_are_used(path: Path, text: str) -> None:
 
 
 def test_the_template_says_example_only_where_it_is_a_name():
-    name = re.compile(r"""icf[_-]example|["`]example[/."`]|\bdescribe example$|^example = """, re.MULTILINE)
+    name = re.compile(
+        r"""icf[_-]example|["`]example[/."`]|\b(describe|check-plugin) example$|^example = """, re.MULTILINE
+    )
     for path, text in render("example", CHOICES):
         assert "example" not in name.sub("", text), path
 

@@ -208,6 +208,11 @@ def test_the_plugin_guide_quotes_the_example_verbatim(file):
     assert (EXAMPLE / file).read_text() in blocks
 
 
+def test_the_guide_to_tests_quotes_the_example_verbatim():
+    blocks = [block for _, block in find_blocks(DOCS / "testing.md", "python")]
+    assert blocks == [(EXAMPLE / "tests/test_conformance.py").read_text()]
+
+
 def test_the_example_plugin_loads_without_torch(example):
     [plugin] = load_plugins(only=["poly"]).plugins
     assert (plugin.status, plugin.source) == (Status.ok, "icf-poly 1.0")

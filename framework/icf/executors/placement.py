@@ -13,7 +13,7 @@ from icf.pipeline.network import choose_device
 from icf.plan import Plan
 from icf.sections import Compute
 
-SHORT_WORK = 300_000_000
+SHORT_WORK = 10_000_000
 """Pixels times epochs of all folds; below it, training ends about when Ray and its workers have started."""
 
 

@@ -1,0 +1,77 @@
+"""Checks of transforms."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from icf.components import BatchTransform, TransformContext
+from icf.errors import IcfError
+from icf.testing.case import Case, expect
+
+ROWS = 6
+HEIGHT, WIDTH = 40, 48
+SIZE = (32, 32)
+
+
+def build_transform(case: Case, channels: int = 3) -> BatchTransform:
+    """Build the transform."""
+    transform: BatchTransform = case.build(TransformContext(image_size=SIZE, channels=channels))
+    return transform
+
+
+def draw_images(channels: int = 3) -> Tensor:
+    """Return random images, uint8 [ROWS, channels, HEIGHT, WIDTH]."""
+    generator = torch.Generator().manual_seed(4)
+    return torch.randint(0, 256, (ROWS, channels, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator)
+
+
+def apply(transform: BatchTransform, images: Tensor, seed: int) -> Tensor:
+    """Apply the transform to a copy, with a generator of its own."""
+    return transform(images.clone(), torch.Generator().manual_seed(seed))
+
+
+def check_images(case: Case) -> None:
+    """uint8 [N, C, H, W] becomes uint8 [N, C, H', W'], one size for the whole batch."""
+    transform = build_transform(case)
+    for seed in range(3):
+        images = apply(transform, draw_images(), seed)
+        expect(isinstance(images, Tensor), f"the result is {type(images).__name__}, not a tensor")
+        expect(images.dtype == torch.uint8, f"the result is {images.dtype}, not uint8")
+        found = tuple(images.shape)
+        expect(found[:2] == (ROWS, 3) and images.ndim == 4, f"{ROWS} images of 3 channels became {found}")
+
+
+def check_one_image(case: Case) -> None:
+    """A batch of one image, perhaps the last of an epoch, is as good as any."""
+    found = tuple(apply(build_transform(case), draw_images()[:1], 0).shape)
+    expect(len(found) == 4 and found[:2] == (1, 3), f"1 image of 3 channels became {found}")
+
+
+def check_grey(case: Case) -> None:
+    """Images of one channel stay so, or the transform says in words that it can't change them."""
+    try:
+        images = apply(build_transform(case, channels=1), draw_images(1), 0)
+    except IcfError:
+        return
+    found = tuple(images.shape)
+    expect(len(found) == 4 and found[:2] == (ROWS, 1), f"{ROWS} images of 1 channel became {found}")
+    expect(images.dtype == torch.uint8, f"the result is {images.dtype}, not uint8")
+
+
+def check_seed(case: Case) -> None:
+    """All randomness comes from the generator: its seed decides, and no global one."""
+    results = []
+    for other_seed in (0, 1):
+        torch.manual_seed(other_seed)
+        np.random.seed(other_seed)
+        random.seed(other_seed)
+        results.append([apply(build_transform(case), draw_images(), seed) for seed in range(3)])
+    same = all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    expect(same, "the same generator gives another result when torch's, numpy's or Python's own seed is another")
+
+
+TRANSFORM_CHECKS = (check_images, check_one_image, check_grey, check_seed)

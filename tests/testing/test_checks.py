@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import gzip
+import struct
+from importlib import metadata
+
+import numpy as np
+import pytest
+
+from icf.components import KINDS
+from icf.testing import CheckSkipped, list_checks
+from icf.testing.suite import find_plugin
+from samples import save_photo
+
+
+def make_folders(folder):
+    for name in ("cat/p1_a.png", "cat/p2_a.png", "dog/p1_b.jpg", "dog/p3_a.jpg"):
+        save_photo(folder / "train" / name, seed=len(name))
+    save_photo(folder / "test" / "one.png")
+    return [{"root": folder}, {"root": folder, "test": "test", "group_pattern": "^(p[0-9])_"}]
+
+
+def make_table(folder):
+    lines = ["image,label,person,fold"]
+    for number in range(6):
+        save_photo(folder / f"{number}.png", seed=number)
+        lines.append(f"{number}.png,{'cat' if number % 2 else 'dog'},p{number // 2},{number % 3}")
+    (folder / "train.csv").write_text("\n".join(lines))
+    (folder / "test.csv").write_text("image\n0.png\n")
+    columns = {"group_column": "person", "fold_column": "fold"}
+    return [{"root": folder}, {"root": folder, "test_csv": "test.csv", **columns}]
+
+
+def make_idx(folder):
+    for part, rows in (("train", 20), ("t10k", 10)):
+        arrays = {
+            "images-idx3": np.arange(rows * 28 * 28).reshape(rows, 28, 28) % 251,
+            "labels-idx1": np.arange(rows) % 10,
+        }
+        for name, array in arrays.items():
+            header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+            content = header + array.astype(np.uint8).tobytes()
+            (folder / f"{part}-{name}-ubyte.gz").write_bytes(gzip.compress(content))
+    return {"root": folder}
+
+
+EXAMPLES = {
+    "images": {"dataset/folder": make_folders, "dataset/csv": make_table},
+    "torchvision": {"dataset/fashion-mnist": make_idx},
+    "loss": {
+        "loss/cross-entropy": [{}, {"label_smoothing": 0.2, "class_weights": "balanced"}],
+        "loss/focal": [{}, {"gamma": 0.5, "alpha": "balanced"}, {"gamma": 0.0}],
+    },
+    "optimizer": {"optimizer/sgd": [{}, {"momentum": 0.0, "nesterov": False}]},
+    "scheduler": {
+        f"scheduler/{name}": [{}, {"warmup_epochs": 2.5}]
+        for name in ("constant", "step", "cosine", "plateau", "one-cycle")
+    },
+    "nn": {"model/sequential-cnn": [{}, {"dropout": 0.5, "residual": True}]},
+    "timm": {
+        "model/model": [{}, {"arch": "test_vit", "drop_rate": 0.2}],
+        "optimizer/optimizer": [{}, {"name": "lamb"}, {"name": "sgd"}],
+    },
+}
+
+PLUGINS = sorted(point.name for point in metadata.distribution("icf").entry_points if point.group == "icf")
+
+
+CHECKS = [
+    pytest.param(check, id=f"{plugin}:{check.id}")
+    for plugin in PLUGINS
+    for check in list_checks(find_plugin(plugin), EXAMPLES.get(plugin))
+]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_every_built_in_plugin_keeps_the_contract(check, tmp_path):
+    try:
+        check(tmp_path)
+    except CheckSkipped as error:
+        pytest.fail(f"a built-in component is not checked: {error}")
+
+
+def test_every_kind_is_checked():
+    assert {check.values[0].component.partition("/")[0] for check in CHECKS} == {*KINDS, ""}
