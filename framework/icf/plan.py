@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import icf
 from icf.components import ModelInfo
 from icf.errors import IcfError, PluginError, Problem, RecipeError
+from icf.local import LocalPlugin, read_local_plugins
 from icf.params import Params
 from icf.plugins import Catalogue, Entry, load_object, load_plugins, one_line, plugin_names
 from icf.recipe import (
@@ -115,11 +116,13 @@ class Plan(_Frozen):
     train_transforms: tuple[Choice, ...] = ()
     observers: tuple[ObserverChoice, ...] = ()
     warnings: tuple[str, ...] = ()
+    local_plugins: tuple[LocalPlugin, ...] = ()
 
     @property
     def identity(self) -> str:
         """Twelve hexadecimal digits that change with everything that can change the numbers."""
-        payload = self.model_dump(mode="json", exclude={"name", "observers", "warnings"})
+        # The version of a choice from a local plugin is the hash of its file.
+        payload = self.model_dump(mode="json", exclude={"name", "observers", "warnings", "local_plugins"})
         payload["recipe"] = _settings(payload["recipe"])
         text = json.dumps(payload, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -180,18 +183,26 @@ def _without(table: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
     return {key: value for key, value in table.items() if key not in keys}
 
 
-def load_plan(path: Path, overrides: Sequence[str] = (), blocked: Collection[str] = ()) -> Plan:
-    """Read a recipe, import the plugins that it names and no other, and resolve it.
+def load_plan(
+    path: Path, overrides: Sequence[str] = (), blocked: Collection[str] = (), plugin_files: Iterable[Path] = ()
+) -> Plan:
+    """Read a recipe, import the plugins that it names and those in ``plugin_files``, and resolve it.
 
-    Raises RecipeError with everything that is wrong with it.
+    Raises RecipeError with everything that is wrong with it, and PluginError for a plugin file that can't be used.
     """
     raw = read_recipe(path, overrides)
-    catalogue = load_plugins(only=plugin_names(named_refs(raw)), blocked=blocked)
-    return make_plan(raw, catalogue, Path(path).stem)
+    local = read_local_plugins(plugin_files)
+    catalogue = load_plugins(only=plugin_names(named_refs(raw)), blocked=blocked, local=local)
+    for plugin in local:
+        catalogue.plugin(plugin.name)
+    return make_plan(raw, catalogue, Path(path).stem, local)
 
 
-def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str) -> Plan:
-    """Resolve a recipe; raises RecipeError with the problems of all its sections and components at once."""
+def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str, local: Sequence[LocalPlugin] = ()) -> Plan:
+    """Resolve a recipe; raises RecipeError with the problems of all its sections and components at once.
+
+    Of the ``local`` plugins in the catalogue, the plan keeps those that the recipe names.
+    """
     recipe, problems = parse_recipe(raw)
     resolver = _Resolver(catalogue)
     data = plain(raw)
@@ -202,6 +213,8 @@ def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str) -> Plan:
         raise RecipeError(f"recipe '{name}' can't be used", problems)
     resolved = {path: choice for path, choice in choices.items() if choice is not None}
     single = {kind: resolved[(section,)] for section, kind in COMPONENT_SECTIONS.items()}
+    used = plugin_names([*(choice.ref for choice in resolved.values()), *(item.name for item in observers)])
+    unused = [f"--plugin {plugin.path}: the recipe names nothing of it" for plugin in local if plugin.name not in used]
     return Plan(
         icf_version=icf.__version__,
         name=name,
@@ -211,7 +224,8 @@ def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str) -> Plan:
         shared_transforms=_array(resolved, "transforms", "shared"),
         train_transforms=_array(resolved, "transforms", "train"),
         observers=observers,
-        warnings=tuple(resolver.warnings),
+        warnings=(*resolver.warnings, *unused),
+        local_plugins=tuple(plugin for plugin in local if plugin.name in used),
     )
 
 
@@ -219,12 +233,8 @@ def _array(choices: dict[tuple[str | int, ...], Choice], section: str, key: str)
     return tuple(choice for path, choice in choices.items() if len(path) == 3 and path[:2] == (section, key))
 
 
-def _without_repeats(choices: Iterable[Choice]) -> tuple[Choice, ...]:
-    kept: list[Choice] = []
-    for choice in choices:
-        if choice not in kept:
-            kept.append(choice)
-    return tuple(kept)
+def _without_repeats(choices: Sequence[Choice]) -> tuple[Choice, ...]:
+    return tuple(choice for index, choice in enumerate(choices) if choice not in choices[:index])
 
 
 class _Resolver:

@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib import metadata
 from itertools import groupby
@@ -22,6 +22,7 @@ from icf import hookspecs
 from icf.catalogue import NAME, Catalogue, Entry, PluginInfo, Status, plugin_names
 from icf.components import KINDS, Component
 from icf.errors import PluginError, did_you_mean
+from icf.local import LocalPlugin, import_local_plugin
 from icf.params import Params
 
 __all__ = [
@@ -63,8 +64,10 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def load_plugins(*, only: Collection[str] | None = None, blocked: Collection[str] = ()) -> Catalogue:
-    """Import the installed plugins, or ``only`` those named, and return what they offer.
+def load_plugins(
+    *, only: Collection[str] | None = None, blocked: Collection[str] = (), local: Collection[LocalPlugin] = ()
+) -> Catalogue:
+    """Import the installed plugins, or ``only`` those named, and all ``local`` ones; return what they offer.
 
     Plugins in ``blocked`` or in the environment variable ICF_DISABLE_PLUGINS are never imported. A broken
     plugin is no error here: its status says what is wrong. Raises PluginError for a name in ``blocked``
@@ -72,12 +75,27 @@ def load_plugins(*, only: Collection[str] | None = None, blocked: Collection[str
     """
     points = sorted(metadata.entry_points(group=hookspecs.GROUP), key=lambda point: point.name)
     by_name = {name: list(same) for name, same in groupby(points, key=lambda point: point.name)}
+    names = by_name.keys() | {plugin.name for plugin in local}
     for name in blocked:
-        if name not in by_name:
-            raise PluginError(f"no plugin '{name}' is installed{did_you_mean(name, by_name)}")
+        if name not in names:
+            raise PluginError(f"no plugin '{name}' is installed{did_you_mean(name, names)}")
     reasons = _block_reasons(blocked)
-    plugins = tuple(_load(same, reasons.get(name)) for name, same in by_name.items() if only is None or name in only)
-    return Catalogue(plugins, installed=tuple(by_name))
+    files = _by_name(local)
+    plugins = [
+        _load_files(files[name], by_name.get(name, ()), reasons.get(name))
+        if name in files
+        else _load(by_name[name], reasons.get(name))
+        for name in sorted(names)
+        if name in files or only is None or name in only
+    ]
+    return Catalogue(tuple(plugins), installed=tuple(sorted(names)))
+
+
+def _by_name(local: Iterable[LocalPlugin]) -> dict[str, list[LocalPlugin]]:
+    found: dict[str, list[LocalPlugin]] = {}
+    for plugin in local:
+        found.setdefault(plugin.name, []).append(plugin)
+    return found
 
 
 def _block_reasons(blocked: Collection[str]) -> dict[str, str]:
@@ -102,9 +120,27 @@ def register_module(name: str, module: ModuleType) -> PluginInfo:
     return _try_register(PluginInfo(name, module.__name__, "no distribution", "none"), lambda: module)
 
 
-def _try_register(info: PluginInfo, load: Callable[[], ModuleType]) -> PluginInfo:
+def _load_files(
+    files: Sequence[LocalPlugin], points: Collection[metadata.EntryPoint], block_reason: str | None
+) -> PluginInfo:
+    """Import and register a plugin that is a file, unless somebody else has its name."""
+    file = files[0]
+    info = PluginInfo(name=file.name, module=file.module, distribution=file.file_name, version=file.version)
+    if block_reason is not None:
+        return replace(info, status=Status.blocked, reason=block_reason)
+    if len(files) + len(points) > 1:
+        claims = [*(_describe(point).source for point in points), *(item.path for item in files)]
+        return replace(info, status=Status.conflict, reason=f"the name is claimed by {' and '.join(claims)}")
+    found = _try_register(info, lambda: import_local_plugin(file), file.resolve)
+    if found.status is Status.ok and not (found.components or found.events):
+        reason = "it has no hook: a function such as icf_losses, marked with @icf.hookimpl"
+        return replace(found, status=Status.failed, reason=reason)
+    return found
+
+
+def _try_register(info: PluginInfo, load: Callable[[], ModuleType], resolve: Callable[[str], str] = str) -> PluginInfo:
     try:
-        return _register(info, load())
+        return _register(info, load(), resolve)
     except _RuleError as error:
         return replace(info, status=error.status, reason=str(error))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
@@ -129,7 +165,7 @@ class _RuleError(Exception):
         self.status = status
 
 
-def _register(info: PluginInfo, module: ModuleType) -> PluginInfo:
+def _register(info: PluginInfo, module: ModuleType, resolve: Callable[[str], str]) -> PluginInfo:
     _check_name(info.name, "plugin")
     _check_version(module)
     # One manager per plugin: what a hook call returns is then known to be this plugin's own.
@@ -138,7 +174,7 @@ def _register(info: PluginInfo, module: ModuleType) -> PluginInfo:
     _check_marks(module, manager)
     manager.register(module, info.name)
     manager.check_pending()
-    components = tuple(item for kind in KINDS for item in _collect(kind, manager))
+    components = tuple(item for kind in KINDS for item in _collect(kind, manager, resolve))
     _check_repeats(components)
     events = tuple(hook for hook in EVENT_HOOKS if getattr(manager.hook, hook).get_hookimpls())
     return replace(info, components=components, events=events)
@@ -149,14 +185,23 @@ def hook_name(kind: str) -> str:
     return f"icf_{kind}es" if kind.endswith("s") else f"icf_{kind}s"
 
 
-def _collect(kind: str, manager: pluggy.PluginManager) -> Iterator[Component]:
+def _collect(kind: str, manager: pluggy.PluginManager, resolve: Callable[[str], str]) -> Iterator[Component]:
     hook = getattr(manager.hook, hook_name(kind))
     results = hook()
     if len(results) != len(hook.get_hookimpls()):
         raise _RuleError(f"{hook_name(kind)} returned None; it must yield descriptors")
     for result in results:
         for item in result:
-            yield _checked(item, kind)
+            yield _checked(_resolved(item, resolve), kind)
+
+
+def _resolved(item: Any, resolve: Callable[[str], str]) -> Any:
+    """Complete a descriptor's factory strings; what is no descriptor is left to the check."""
+    if not isinstance(item, Component):
+        return item
+    paths = {name: getattr(item, name, None) for name in ("factory", "inspect")}
+    resolved: dict[str, Any] = {name: resolve(path) for name, path in paths.items() if isinstance(path, str)}
+    return item if resolved.items() <= paths.items() else replace(item, **resolved)
 
 
 def _checked(item: Any, kind: str) -> Component:

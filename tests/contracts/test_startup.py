@@ -29,9 +29,17 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["list-plugins"], ["describe", "loss/cross-entropy"], ["describe", "timm/model"]]
+    "arguments",
+    [
+        ["--help"],
+        ["list-plugins"],
+        ["describe", "loss/cross-entropy"],
+        ["describe", "timm/model"],
+        ["new-plugin", "fresh", "--into", "{folder}"],
+    ],
 )
-def test_commands_that_only_tell_import_nothing_heavy(arguments):
+def test_commands_that_only_tell_import_nothing_heavy(arguments, tmp_path):
+    arguments = [argument.format(folder=tmp_path) for argument in arguments]
     found = subprocess.run(
         [sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, check=True, timeout=120
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icf.cli.options import NoPlugin, Overrides, RecipeFile, can_redraw, make_console, to_json
+from icf.cli.options import NoPlugin, Overrides, PluginFiles, RecipeFile, can_redraw, make_console, to_json
 from icf.plan import Plan, load_plan
 
 if TYPE_CHECKING:
@@ -27,13 +27,14 @@ def check(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write what was found as one JSON object.")] = False,
     no_plugin: NoPlugin = None,
+    plugin: PluginFiles = None,
 ) -> None:
     """Check a recipe and its data: decode every image, split, and do one training step.
 
     With --json: {"recipe", "ready", "facts", "notes", "warnings", "skipped": [{"where", "message"}], "method",
     "folds", "weights", "step"}; with --recipe-only: {"recipe", "valid", "warnings", "filled"}.
     """
-    plan = load_plan(recipe, overrides or [], no_plugin or [])
+    plan = load_plan(recipe, overrides or [], no_plugin or [], plugin or [])
     if recipe_only:
         _report_recipe(plan, as_json)
         return
@@ -43,7 +44,8 @@ def check(
         return
     console = make_console()
     _print_result(console, result)
-    command = " ".join(["icf run", str(recipe), *(f"--set {text}" for text in overrides or [])])
+    options = [*(f"--set {text}" for text in overrides or []), *(f"--plugin {file}" for file in plugin or [])]
+    command = " ".join(["icf run", str(recipe), *options])
     console.print(f"ready: {command}", style="bold green", soft_wrap=True)
 
 

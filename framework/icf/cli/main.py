@@ -19,6 +19,7 @@ import icf
 from icf.cli import plugins as plugin_commands
 from icf.cli.check import check
 from icf.cli.check_plugin import check_plugin
+from icf.cli.new_plugin import new_plugin
 from icf.cli.predict import predict
 from icf.cli.run import run
 from icf.errors import IcfError, RecipeError
@@ -40,6 +41,7 @@ app.command("predict")(predict)
 app.command("list-plugins")(plugin_commands.list_plugins)
 app.command("describe")(plugin_commands.describe)
 app.command("check-plugin")(check_plugin)
+app.command("new-plugin")(new_plugin)
 
 
 @app.callback(invoke_without_command=True)

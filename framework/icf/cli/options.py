@@ -22,6 +22,11 @@ NoPlugin = Annotated[
     list[str] | None, typer.Option("--no-plugin", metavar="NAME", help="Do not import this plugin. Repeatable.")
 ]
 
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE.py", help="Use the plugin in this file, named after it. Repeatable."),
+]
+
 
 def make_console(*, stderr: bool = False) -> Console:
     """Return a console that writes text as it is: a recipe's words are not rich's markup."""

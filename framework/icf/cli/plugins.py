@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import icf
+from icf.cli.options import NoPlugin, PluginFiles
 from icf.cli.parameters import Parameter, list_parameters
 from icf.components import KINDS
 from icf.errors import PluginError, did_you_mean
+from icf.local import read_local_plugins
 from icf.plugins import Catalogue, Entry, PluginInfo, load_plugins
 
 if TYPE_CHECKING:
@@ -23,13 +25,13 @@ WIDTH_OF_A_FILE = 240
 """Characters per line where the output is no terminal, so that a row is one line for grep."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, whose keys stay the same.")]
-NoPlugin = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Do not import this plugin.")]
 
 
 def list_plugins(
     as_json: AsJson = False,
     strict: Annotated[bool, typer.Option(help="Exit with 1 if any plugin is not ok.")] = False,
     no_plugin: NoPlugin = None,
+    plugin: PluginFiles = None,
 ) -> None:
     """List the installed plugins, where they come from, whether they load and what they offer.
 
@@ -37,13 +39,13 @@ def list_plugins(
     "reason", "components": [{"kind", "name", "summary", "deprecated"}]}]}. A status is ok, failed, blocked,
     conflict or incompatible.
     """
-    catalogue = load_plugins(blocked=no_plugin or ())
+    catalogue = load_plugins(blocked=no_plugin or (), local=read_local_plugins(plugin or ()))
     if as_json:
-        _print_json({"plugins": [_plugin_as_json(plugin) for plugin in catalogue.plugins]})
+        _print_json({"plugins": [_plugin_as_json(item) for item in catalogue.plugins]})
     else:
         _print_table(_plugin_table(catalogue.plugins))
-    for plugin in catalogue.problems():
-        print(plugin.problem, file=sys.stderr)
+    for problem in catalogue.problems():
+        print(problem.problem, file=sys.stderr)
     if strict and catalogue.problems():
         raise typer.Exit(1)
 
@@ -51,6 +53,7 @@ def list_plugins(
 def describe(
     name: Annotated[str, typer.Argument(metavar="PLUGIN[/COMPONENT]", help="For example loss/focal.")],
     as_json: AsJson = False,
+    plugin: PluginFiles = None,
 ) -> None:
     """Describe a component and its parameters, or list the components of a plugin.
 
@@ -59,10 +62,10 @@ def describe(
     "description"}]}]}, and a plugin is as in list-plugins.
     """
     plugin_name, slash, _ = name.partition("/")
-    catalogue = load_plugins(only=[plugin_name])
-    plugin = catalogue.plugin(plugin_name)
+    catalogue = load_plugins(only=[plugin_name], local=read_local_plugins(plugin or ()))
+    found = catalogue.plugin(plugin_name)
     if not slash:
-        _describe_plugin(plugin, as_json)
+        _describe_plugin(found, as_json)
         return
     entries = _entries_named(name, catalogue)
     if as_json:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icf.cli.options import make_console, to_json
+from icf.cli.options import PluginFiles, make_console, to_json
 from icf.errors import IcfError, Problem, ProblemsError
 from icf.formats import format_count
+from icf.local import read_local_plugins
 
 if TYPE_CHECKING:
     from icf.pipeline.predict import Predictions
@@ -35,6 +36,7 @@ def predict(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write predictions as one JSON object.")] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to show for each image.")] = 3,
+    plugin: PluginFiles = None,
 ) -> None:
     """Predict images with all folds of a finished run. Exits with 1 if any image could not be read.
 
@@ -43,11 +45,12 @@ def predict(
     """
     run_dir = find_run_dir(run_folder)
     paths = find_images(images)
+    local = read_local_plugins(plugin or ())
     from icf.pipeline.predict import predict_images
 
     if run_dir != run_folder:
         print(f"run folder {run_dir}", file=sys.stderr)
-    found = predict_images(run_dir, paths)
+    found = predict_images(run_dir, paths, local)
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
     if output is not None:

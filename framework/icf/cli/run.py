@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import icf
-from icf.cli.options import NoPlugin, Overrides, RecipeFile, Runs, can_redraw, make_console
+from icf.cli.options import NoPlugin, Overrides, PluginFiles, RecipeFile, Runs, can_redraw, make_console
 from icf.plan import Plan, load_plan
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Only warnings, notes and the score.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")] = False,
     no_plugin: NoPlugin = None,
+    plugin: PluginFiles = None,
 ) -> None:
     """Do what a recipe says: prepare, split, train, ensemble, predict and report.
 
@@ -35,7 +38,8 @@ def run(
     With --json: {"run_dir", "metrics", "notes", "warnings", "skipped", "submission", "report", "seconds"},
     where "metrics" is the content of metrics.json.
     """
-    plan = _open(recipe, overrides or [], no_plugin or [], silent=quiet or as_json)
+    open_plan = partial(load_plan, recipe, overrides or [], no_plugin or [], plugin or [])
+    plan = _open(recipe, open_plan, silent=quiet or as_json)
     try:
         with _choose_display(quiet=quiet, as_json=as_json) as display:
             from icf.executors import choose_executor
@@ -48,13 +52,13 @@ def run(
         raise SystemExit(INTERRUPTED) from None
 
 
-def _open(recipe: Path, overrides: list[str], blocked: list[str], *, silent: bool) -> Plan:
+def _open(recipe: Path, open_plan: Callable[[], Plan], *, silent: bool) -> Plan:
     """Read the recipe and show what it asks, before anything is imported that takes seconds."""
     if silent:
-        return load_plan(recipe, overrides, blocked)
+        return open_plan()
     console = make_console()
     console.print(f"icf {icf.__version__}: {recipe.stem}", style="bold")
-    plan = load_plan(recipe, overrides, blocked)
+    plan = open_plan()
     from icf.cli.plan_table import print_plan
 
     print_plan(console, plan)

@@ -16,6 +16,7 @@ from torch import nn
 
 from icf.components import IntArray
 from icf.errors import FoldError
+from icf.local import restore_local_plugins
 from icf.pipeline import checkpoint
 from icf.pipeline.batches import Batches, draw_grid
 from icf.pipeline.files import write_bytes, write_json, write_probabilities, write_rows
@@ -44,6 +45,7 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
     if job.run_folder.is_done(name, job.key, job.products):
         return
     torch.set_num_threads(job.threads)
+    restore_local_plugins(job.plan.local_plugins)
     trainer = build_trainer(job, team or Team())
     resume(trainer)
     while not is_finished(trainer):

@@ -10,6 +10,7 @@ import numpy as np
 
 from icf.components import FloatArray, PixelArray
 from icf.errors import BadImagesError, IcfError, Problem
+from icf.local import LocalPlugin, match_local_plugins, restore_local_plugins
 from icf.pipeline.batches import Batches
 from icf.pipeline.cache import cache_dir, fill_cache, list_errors
 from icf.pipeline.checkpoint import load_weights, read_metadata
@@ -20,6 +21,7 @@ from icf.pipeline.inference import predict_probabilities
 from icf.pipeline.network import build_model, choose_device, choose_precision
 from icf.pipeline.preprocess import Preprocessing
 from icf.plan import Plan
+from icf.plugins import plugin_names
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,20 @@ class Predictions:
     notes: tuple[str, ...]
 
 
-def predict_images(run_dir: Path, images: Sequence[Path] | PixelArray) -> Predictions:
-    """Predict images with every fold of a run.
+def predict_images(
+    run_dir: Path, images: Sequence[Path] | PixelArray, local: Sequence[LocalPlugin] = ()
+) -> Predictions:
+    """Predict images with every fold of a run; ``local`` are the plugin files that a person has named.
 
     Raises:
+        PluginError: the run needs a plugin file that was not named, or that has changed.
         IcfError: the folder holds no finished run.
         BadImagesError: not one of the images can be read.
     """
     folder = RunFolder(run_dir)
     weights = find_weights(folder)
     plan = Plan.from_json(folder.plan.read_text(encoding="utf-8"))
+    restore_local_plugins(match_local_plugins(_needed_plugins(plan), local))
     metadata = read_metadata(weights[0])
     spec = Preprocessing.model_validate(metadata["preprocessing"])
     cache = fill_cache(images, spec, cache_dir() / "predict", lambda _done, _total: None)
@@ -54,6 +60,12 @@ def predict_images(run_dir: Path, images: Sequence[Path] | PixelArray) -> Predic
     names = [str(images[row]) if isinstance(images[row], Path) else str(row) for row in rows]
     notes = tuple(read_json(folder.data)["notes"])
     return Predictions(tuple(metadata["classes"]), tuple(names), combine(plan, members), tuple(bad), notes)
+
+
+def _needed_plugins(plan: Plan) -> list[LocalPlugin]:
+    """Return the local plugins whose code a prediction executes; a loss is not among it."""
+    names = plugin_names(choice.ref for choice in (plan.model, plan.ensembler, *plan.shared_transforms))
+    return [plugin for plugin in plan.local_plugins if plugin.name in names]
 
 
 def find_weights(folder: RunFolder) -> list[Path]:

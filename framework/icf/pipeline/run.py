@@ -12,6 +12,7 @@ from typing import Any
 
 from icf.errors import FoldError
 from icf.events import RunEnd, RunStart
+from icf.local import restore_local_plugins
 from icf.pipeline.ensemble import ensemble
 from icf.pipeline.environment import describe_environment
 from icf.pipeline.files import digest, read_json, write_json
@@ -59,6 +60,7 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
         FoldError: folds that failed; the others are kept and need not be trained again.
     """
     started = time.monotonic()
+    restore_local_plugins(plan.local_plugins)
     folder = open_run_folder(plan, runs, fresh=fresh)
     listener.run_opened(plan, folder.path, continued=(folder.path / "stages").exists())
     run = _Run(plan, folder, listener)

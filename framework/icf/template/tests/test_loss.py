@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import icf
+import numpy as np
+import pytest
+import torch
+
+from icf_example.loss import build_poly
+from icf_example.plugin import PolyParams
+
+
+@pytest.mark.parametrize("epsilon", [-1.0, 0.0, 1.0, 3.5])
+def test_poly_is_the_formula_of_the_paper(epsilon: float) -> None:
+    rng = np.random.default_rng(0)
+    logits, targets = rng.normal(size=(6, 4)), np.array([0, 1, 2, 3, 3, 0])
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    p = probabilities[np.arange(6), targets]
+    expected = (-np.log(p) + epsilon * (1 - p)).mean()
+
+    loss = build_poly(PolyParams(epsilon=epsilon), icf.LossContext(num_classes=4, class_counts=np.bincount(targets)))
+    found = loss(torch.from_numpy(logits), torch.from_numpy(targets))
+
+    assert float(found) == pytest.approx(expected, rel=1e-6)
