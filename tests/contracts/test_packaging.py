@@ -56,3 +56,9 @@ def test_the_version_is_the_same_everywhere(project):
 
 def test_types_are_shipped():
     assert (ROOT / "framework" / "icf" / "py.typed").is_file()
+
+
+def test_ci_runs_the_command_that_the_readme_shows() -> None:
+    commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if "tox" in line]
+    assert commands
+    assert all(command in (ROOT / "README.md").read_text() for command in commands)
