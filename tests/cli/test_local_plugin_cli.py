@@ -184,7 +184,7 @@ def test_mistakes_are_one_line(capsys):
 
 
 def test_the_file_of_the_plugin_guide_works(capsys):
-    guide = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
+    guide = (Path(__file__).parents[2] / "docs" / "plugins" / "writing.md").read_text()
     [code] = [block for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if 'factory=":' in block]
     write("my_loss.py", code)
     command = ["check", str(DIGITS), "--plugin", "my_loss.py", "--set", "loss.use=my-loss/square"]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from docs.reference import __main__ as reference
+from docs.reference import hooks as hooks_page
 from PIL import Image
 
 import distributions
@@ -26,7 +28,7 @@ from icf.plugins import Status, hook_name, load_plugins
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 EXAMPLE = DOCS / "example-plugin"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted(page for page in DOCS.rglob("*.md") if "example-plugin" not in page.parts)
 BASE = {"dataset": {"use": "sklearn/digits"}, "model": {"use": "nn/sequential-cnn"}}
 
 installer = pytest.fixture(distributions.installer)
@@ -37,9 +39,6 @@ def load_file(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-reference = load_file(DOCS / "reference.py")
 
 
 def find_blocks(page, language):
@@ -69,12 +68,11 @@ def example(installer, monkeypatch):
 @pytest.mark.parametrize("part", reference.PARTS)
 def test_generated_parts_are_up_to_date(part):
     path, text = reference.render(part)
-    assert path.read_text(encoding="utf-8") == text, "run: python docs/reference.py"
+    assert path.read_text(encoding="utf-8") == text, "run: python -m docs.reference"
 
 
 def test_the_generator_says_what_is_out_of_date_and_writes_it(tmp_path, monkeypatch, capsys):
-    for page in PAGES:
-        shutil.copy(page, tmp_path)
+    shutil.copytree(DOCS, tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr(reference, "DOCS", tmp_path)
     page = tmp_path / "components.md"
     good = page.read_text()
@@ -175,14 +173,14 @@ def list_documented_classes():
 def test_every_descriptor_context_and_event_field_is_documented(cls):
     assert cls.__doc__
     assert not cls.__doc__.startswith(f"{cls.__name__}("), "the docstring is dataclass's own"
-    missing = [name for name, _, _ in reference.list_fields(cls) if not reference.find_meaning(cls, name)]
+    missing = [name for name, _, _ in hooks_page.list_fields(cls) if not hooks_page.find_meaning(cls, name)]
     assert missing == []
     assert cls.__name__ in icf.__all__
-    assert f"#### {cls.__name__}\n" in (DOCS / "hooks.md").read_text()
+    assert f"#### {cls.__name__}\n" in (DOCS / "plugins/hooks.md").read_text()
 
 
 def test_notes_are_of_fields_that_exist():
-    for note in reference.NOTES:
+    for note in hooks_page.NOTES:
         cls, _, field = note.partition(".")
         owner = getattr(components, cls, None) or getattr(events, cls)
         assert field in owner.__dataclass_fields__, note
@@ -191,7 +189,7 @@ def test_notes_are_of_fields_that_exist():
 def test_every_hook_is_documented_with_its_example():
     hooks = [name for name in vars(hookspecs) if name.startswith("icf_")]
     assert len(hooks) == len(components.KINDS) + 5
-    text = (DOCS / "hooks.md").read_text()
+    text = (DOCS / "plugins/hooks.md").read_text()
     for hook in hooks:
         [example] = re.findall(rf"^### {hook}\n.*?^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         assert f"def {hook}(" in example
@@ -204,12 +202,14 @@ def test_every_hook_is_documented_with_its_example():
     ["pyproject.toml", "src/icf_poly/plugin.py", "src/icf_poly/losses.py", "tests/test_poly.py", "digits-poly.toml"],
 )
 def test_the_plugin_guide_quotes_the_example_verbatim(file):
-    blocks = [block for language in ("toml", "python") for _, block in find_blocks(DOCS / "plugins.md", language)]
+    blocks = [
+        block for language in ("toml", "python") for _, block in find_blocks(DOCS / "plugins/writing.md", language)
+    ]
     assert (EXAMPLE / file).read_text() in blocks
 
 
 def test_the_guide_to_tests_quotes_the_example_verbatim():
-    blocks = [block for _, block in find_blocks(DOCS / "testing.md", "python")]
+    blocks = [block for _, block in find_blocks(DOCS / "plugins/testing.md", "python")]
     assert blocks == [(EXAMPLE / "tests/test_conformance.py").read_text()]
 
 

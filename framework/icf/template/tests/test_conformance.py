@@ -1,4 +1,4 @@
-"""What icf promises of every plugin, whatever it computes: docs/testing.md of icf."""
+"""What icf promises of every plugin, whatever it computes: docs/plugins/testing.md of icf."""
 
 from __future__ import annotations
 

@@ -1,37 +1,20 @@
-"""Writes the generated parts of the documentation, each between two markers of a page.
-
-``python docs/reference.py`` writes them; ``python docs/reference.py --check`` only tells which are out of date.
-"""
+"""The contract: hooks, descriptors, contexts, what factories return, and events."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
 import inspect
-import json
 import re
-import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel
+from docs.reference.markdown import clean, write_table
 
 from icf import components, events, hookspecs
-from icf.cli.parameters import list_parameters, type_name
 from icf.components import KINDS, Component
-from icf.errors import RecipeError
-from icf.params import Params
-from icf.plan import load_plan
-from icf.plugins import EVENT_HOOKS, Entry, hook_name, load_object, load_plugins
-from icf.recipe import COMPONENT_SECTIONS
-from icf.sections import ComponentSection, Recipe
-from icf.testing import common
-from icf.testing.suite import CHECKS_OF_KINDS, Check, name_of
-
-DOCS = Path(__file__).parent
+from icf.plugins import EVENT_HOOKS, hook_name
 
 PRODUCTS = {
     "dataset": ("DatasetContent", "Samples", "SubmissionFormat"),
@@ -104,152 +87,6 @@ NOTES = {
     "RunEnd.hyperparameters": "Components, their parameters, epochs, batch size and seed",
 }
 """Meanings of fields that their class's docstring does not tell."""
-
-
-def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a Markdown table."""
-    head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    return [*head, *(f"| {' | '.join(map(_escape, row))} |" for row in rows)]
-
-
-def _escape(cell: str) -> str:
-    return " ".join(cell.split()).replace("|", "\\|")
-
-
-def clean(docstring: str | None) -> str:
-    """Return a docstring as Markdown: double backticks become single ones."""
-    return inspect.cleandoc(docstring or "").replace("``", "`")
-
-
-# -- recipes.md -------------------------------------------------------------------------------------
-
-
-def write_sections() -> list[str]:
-    """Describe every section of a recipe and its fields."""
-    lines = write_table(
-        ["section", "meaning", "if left out"],
-        ((f"[`{name}`](#{name})", field.description or "", _absent(name)) for name, field in _recipe_fields()),
-    )
-    for name, field in _recipe_fields():
-        lines += ["", f"### {name}", "", *_write_section(name, field.annotation)]
-    return lines
-
-
-def _recipe_fields() -> Iterable[tuple[str, Any]]:
-    return Recipe.model_fields.items()
-
-
-def _absent(name: str) -> str:
-    field = Recipe.model_fields[name]
-    if field.is_required():
-        return "an error"
-    if isinstance(field.default, ComponentSection):
-        return f"`{field.default.use}`"
-    return "none" if field.default == () else "the defaults below"
-
-
-def _write_section(name: str, annotation: Any) -> list[str]:
-    if name == "observers":
-        return ['An array of plugin names, at the top of the file: `observers = ["tensorboard"]`.']
-    lines = [f"{clean(annotation.__doc__)}", ""] if annotation is not ComponentSection else []
-    default = Recipe.model_fields[name].default
-    given = {"use": default} if isinstance(default, ComponentSection) else {}
-    rows = (_field_row(annotation, field, given) for field in annotation.model_fields)
-    lines += write_table(["field", "type", "default", "bounds", "meaning"], rows)
-    if name in COMPONENT_SECTIONS:
-        kind = COMPONENT_SECTIONS[name]
-        lines += [
-            "",
-            f"Every other key is a parameter of the component: [components of kind {kind}](components.md#{kind}).",
-        ]
-    return lines
-
-
-def _field_row(model: type[BaseModel], name: str, given: Mapping[str, Any]) -> tuple[str, ...]:
-    field = model.model_fields[name]
-    [bounds] = [found.bounds for found in list_parameters(cast("type[Params]", model)) if found.name == name]
-    required = field.is_required() and name not in given
-    shown = "required" if required else _show_default(given.get(name, field.default))
-    # The only tables inside a section are components.
-    kind = type_name(field.annotation).replace("table", "component")
-    return (f"`{name}`", kind, shown, bounds, field.description or "")
-
-
-def _show_default(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, tuple):
-        return f"`{json.dumps([getattr(item, 'use', item) for item in value])}`"
-    return f"`{json.dumps(getattr(value, 'use', value))}`"
-
-
-WRONG = """\
-dataset = "images/folder"
-
-[model]
-use = "timm/model"
-arch = "resnet18"
-drop_rat = 0.2
-
-[loss]
-use = "loss/focl"
-
-[split]
-folds = 1
-
-[train]
-epochs = "ten"
-
-[sheduler]
-use = "scheduler/cosine"
-"""
-
-
-def write_mistakes() -> list[str]:
-    """Show a wrong recipe and what icf says of it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "photos.toml"
-        path.write_text(WRONG, encoding="utf-8")
-        try:
-            load_plan(path)
-        except RecipeError as error:
-            return ["<!-- wrong -->", "```toml", WRONG.rstrip(), "```", "", "```text", f"error: {error}", "```"]
-    raise AssertionError("the wrong recipe is accepted")
-
-
-# -- components.md ----------------------------------------------------------------------------------
-
-
-def write_components() -> list[str]:
-    """Describe every built-in component and its parameters, by kind."""
-    lines: list[str] = []
-    for kind in KINDS:
-        entries = [entry for entry in load_plugins().entries(kind) if entry.plugin.distribution == "icf"]
-        lines += ["", f"## {kind}", ""]
-        lines += write_table(
-            ["component", "what it is"],
-            ((f"[`{item.ref}`](#{_anchor(item, kind)})", item.descriptor.summary) for item in entries),
-        )
-        for entry in entries:
-            lines += ["", f"### {entry.ref} ({kind})", "", f"{entry.descriptor.summary}.", "", *_parameters(entry)]
-    return lines[1:]
-
-
-def _anchor(entry: Entry, kind: str) -> str:
-    return f"{entry.ref.replace('/', '')}-{kind}"
-
-
-def _parameters(entry: Entry) -> list[str]:
-    rows = [
-        (f"`{item.name}`", item.type, item.shown_default, item.bounds, item.description)
-        for item in list_parameters(entry.descriptor.params)
-    ]
-    if not rows:
-        return ["No parameters."]
-    return write_table(["parameter", "type", "default", "bounds", "meaning"], rows)
-
-
-# -- hooks.md ---------------------------------------------------------------------------------------
 
 
 def write_hooks() -> list[str]:
@@ -344,60 +181,3 @@ def _attribute_docs(module: ModuleType | None) -> dict[str, str]:
 
     look(ast.parse(inspect.getsource(module)).body, "")
     return found
-
-
-# -- testing.md -------------------------------------------------------------------------------------
-
-
-def write_checks() -> list[str]:
-    """List every check of the conformance kit with its sentence of the contract."""
-    lines = ["### Every plugin", "", *_check_table(common.PLUGIN_CHECKS)]
-    lines += ["", "### Every component", "", *_check_table(common.COMPONENT_CHECKS)]
-    for kind in KINDS:
-        lines += ["", f"### Components of kind {kind}", "", *_check_table(load_object(CHECKS_OF_KINDS[kind]))]
-    return lines
-
-
-def _check_table(checks: Iterable[Check]) -> list[str]:
-    return write_table(["check", "what it promises"], ((f"`{name_of(item)}`", clean(item.__doc__)) for item in checks))
-
-
-# -- pages ------------------------------------------------------------------------------------------
-
-PARTS: dict[str, tuple[str, Callable[[], list[str]]]] = {
-    "mistakes": ("recipes.md", write_mistakes),
-    "sections": ("recipes.md", write_sections),
-    "components": ("components.md", write_components),
-    "hooks": ("hooks.md", write_hooks),
-    "checks": ("testing.md", write_checks),
-}
-"""Name of a generated part -> its page, and what writes it."""
-
-
-def render(part: str) -> tuple[Path, str]:
-    """Return a page and what its text must be."""
-    page, write = PARTS[part]
-    path = DOCS / page
-    begin, end = f"<!-- generated by docs/reference.py: {part} -->", "<!-- end of the generated part -->"
-    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
-    _, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise SystemExit(f"{path}: the markers '{begin}' and '{end}' are missing")
-    return path, "\n".join([before + begin, "", *write(), "", end + after])
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Write every generated part, or with ``--check`` name those that are out of date."""
-    stale = []
-    for part in PARTS:
-        path, text = render(part)
-        if path.read_text(encoding="utf-8") != text:
-            stale.append(path.name)
-            if "--check" not in arguments:
-                path.write_text(text, encoding="utf-8")
-    print("out of date: " + ", ".join(stale) if stale else "up to date")
-    return int(bool(stale) and "--check" in arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
