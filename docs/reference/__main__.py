@@ -6,8 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from docs.reference import tutorial
+from docs.reference.api import write_calls, write_names, write_testing
 from docs.reference.checks import write_checks
+from docs.reference.commands import write_commands, write_exit_codes, write_variables
 from docs.reference.components import write_components
+from docs.reference.examples import write_examples, write_terminal
 from docs.reference.hooks import write_hooks
 from docs.reference.recipes import write_mistakes, write_sections
 
@@ -20,6 +24,15 @@ PARTS: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "components": ("components.md", write_components),
     "hooks": ("plugins/hooks.md", write_hooks),
     "checks": ("plugins/testing.md", write_checks),
+    "commands": ("commands.md", write_commands),
+    "exit codes": ("commands.md", write_exit_codes),
+    "environment variables": ("commands.md", write_variables),
+    "terminal": ("index.md", write_terminal),
+    "examples": ("examples.md", write_examples),
+    "calls": ("api.md", write_calls),
+    "names of icf": ("api.md", write_names),
+    "names of icf.testing": ("api.md", write_testing),
+    **tutorial.PARTS,
 }
 """Name of a generated part -> its page, and what writes it."""
 
@@ -45,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
             stale.append(path.name)
             if "--check" not in arguments:
                 path.write_text(text, encoding="utf-8")
-    print("out of date: " + ", ".join(stale) if stale else "up to date")
+    print("out of date: " + ", ".join(dict.fromkeys(stale)) if stale else "up to date")
     return int(bool(stale) and "--check" in arguments)
 
 

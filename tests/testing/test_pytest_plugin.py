@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
 import distributions
-
-EXAMPLE = Path(__file__).parents[2] / "docs" / "example-plugin"
+from icf.cli.new_plugin import TEMPLATE
 
 installer = pytest.fixture(distributions.installer)
 
@@ -21,6 +20,15 @@ from icf.testing import parametrize_with_checks
 @parametrize_with_checks("poly", expected_failures={"loss/poly:fields-explained": "planted", "loss/poly:mean": "wrong"})
 def test_conformance(check, tmp_path):
     check(tmp_path)
+"""
+
+REGISTER = """
+import icf_example.plugin
+
+pytest_plugins = ["icf.testing.fixtures"]
+
+def test_hooks(icf_register):
+    assert "poly" in [component.name for component in icf_register(icf_example.plugin).components]
 """
 
 LOSS = """
@@ -64,15 +72,19 @@ def run_pytest(folder, *options):
     return found.returncode, found.stdout
 
 
-def test_the_example_plugin_passes_the_tests_that_the_guide_shows(installer, tmp_path, monkeypatch):
-    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
+def test_the_template_passes_the_tests_that_the_guide_shows(installer, tmp_path, monkeypatch):
+    project = tomllib.loads((TEMPLATE / "pyproject.toml").read_text())["project"]
     installer.install(project["name"], {}, version=project["version"], entry_points=project["entry-points"]["icf"])
-    monkeypatch.syspath_prepend(EXAMPLE / "src")
-    shutil.copytree(EXAMPLE / "tests", tmp_path / "tests")
-    code, told = run_pytest(tmp_path, "tests/test_conformance.py")
+    monkeypatch.syspath_prepend(TEMPLATE / "src")
+    shutil.copytree(TEMPLATE / "tests", tmp_path / "tests")
+    shutil.copy(TEMPLATE / "recipe.toml", tmp_path)
+    (tmp_path / "tests/test_register.py").write_text(REGISTER)
+    code, told = run_pytest(tmp_path, *(f"tests/test_{name}.py" for name in ("conformance", "loss", "register")))
     assert code == 0, told
-    assert "PASSED tests/test_conformance.py::test_poly_keeps_the_contract[loss/poly:gradient]" in told
-    assert "16 passed" in told
+    assert "PASSED tests/test_conformance.py::test_the_plugin_keeps_the_contract[loss/poly:gradient]" in told
+    assert "PASSED tests/test_loss.py::test_a_recipe_with_poly_trains" in told
+    assert "PASSED tests/test_register.py::test_hooks" in told
+    assert re.search(r"^\d+ passed", told.splitlines()[-1]), "none is skipped"
 
 
 def test_expected_failures_are_strict_for_pytest(installer, tmp_path):

@@ -1,1 +1,0 @@
-"""PolyLoss for icf."""
