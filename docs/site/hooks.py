@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 BORROWED = ("CHANGELOG.md",)
 """Pages that stand in the root of the repository; on the site they are beside index.md."""
 
+CELL = re.compile(r"<td.*?</td>", re.DOTALL)
+
 FOREIGN = re.compile(r"""<(?:script|img|iframe|link rel="stylesheet")[^>]*(?:src|href)=["']?(?:https?:)?//[^>]*>""")
 """What a browser would fetch from another machine."""
 
@@ -35,6 +37,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     for name in BORROWED:
         markdown = markdown.replace(f"]({here}../{name}", f"]({here}{name}")
     return markdown
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Show a bar in a table's code as a bar: Markdown must write it with a backslash, which the renderer keeps."""
+    del page, config, files
+    return CELL.sub(lambda cell: cell[0].replace("\\|", "|"), html)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
