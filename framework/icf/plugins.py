@@ -120,9 +120,7 @@ def _load_files(
 ) -> PluginInfo:
     """Import and register a plugin that is a file or a folder, unless somebody else has its name."""
     file = files[0]
-    info = PluginInfo(
-        name=file.name, module=file.module, distribution=file.title, version=file.version, local=file
-    )
+    info = PluginInfo(name=file.name, module=file.module, distribution=file.title, version=file.version, local=file)
     if block_reason is not None:
         return replace(info, status=Status.blocked, reason=block_reason)
     if len(files) + len(points) > 1:

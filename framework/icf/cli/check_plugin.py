@@ -28,7 +28,8 @@ WIDTH_OF_A_FILE = 240
 
 def check_plugin(
     name: Annotated[
-        str, typer.Argument(metavar="PLUGIN", help="An installed plugin, such as loss, or a path, such as ./my_loss.py.")
+        str,
+        typer.Argument(metavar="PLUGIN", help="An installed plugin, such as loss, or a path: ./my_loss.py."),
     ],
     settings: Annotated[
         list[str] | None,

@@ -115,7 +115,7 @@ class _ImportRewriter(ast.NodeTransformer):
     def _covers(self, name: str | None) -> bool:
         return name is not None and self._is_own(name.partition(".")[0])
 
-    def visit_Import(self, node: ast.Import) -> ast.Import:  # noqa: N802 - the name that ast calls
+    def visit_Import(self, node: ast.Import) -> ast.Import:
         """Rewrite ``import a``, ``import a.b`` and ``import a.b as c``."""
         names = [found for alias in node.names for found in self._rewrite(alias)]
         return ast.copy_location(ast.Import(names), node)
@@ -130,7 +130,7 @@ class _ImportRewriter(ast.NodeTransformer):
         own = _copy(alias, f"{self._package}.{first}", first)
         return [own] if first == alias.name else [_copy(alias, full, None), own]
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:  # noqa: N802 - the name that ast calls
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
         """Rewrite ``from a.b import c``."""
         if node.level == 0 and self._covers(node.module):
             node.module = f"{self._package}.{node.module}"

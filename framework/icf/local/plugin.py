@@ -57,9 +57,11 @@ class LocalPlugin(BaseModel):
     def modules(self) -> dict[str, str]:
         """The files that can be imported, by dotted name; the folder's own ``__init__.py`` has an empty one."""
         if not self.folder:
-            return {"": file for file in self.files}
+            return dict.fromkeys([""], next(iter(self.files)))
         named = {_module_name(file): file for file in self.files}
-        return {name: file for name, file in named.items() if all(map(str.isidentifier, name.split(".") if name else ()))}
+        return {
+            name: file for name, file in named.items() if all(map(str.isidentifier, name.split(".") if name else ()))
+        }
 
     def locate(self, file: str) -> str:
         """Return the place of a file, for messages and tracebacks."""

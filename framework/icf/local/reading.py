@@ -81,9 +81,8 @@ def _find_files(root: Path) -> list[Path]:
     found = []
     for count, entry in enumerate(_walk(root)):
         if count == MOST_ENTRIES:
-            raise PluginError(
-                f"--plugin {root}: more than {MOST_ENTRIES:,} files and folders in it; name the folder of the code alone"
-            )
+            most = f"more than {MOST_ENTRIES:,} files and folders in it"
+            raise PluginError(f"--plugin {root}: {most}; name the folder of the code alone")
         path = Path(entry.path)
         if entry.is_symlink():
             _check_link(root, path, home)
