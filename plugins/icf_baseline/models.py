@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import icf
-from icf_baseline.code import accepts, call, explain, find_callable, load_module, name_file
+from icf_baseline.code import accepts, call, explain, find_callable, list_parameters, load_module, name_file
 from icf_baseline.plugin import ModelParams
 from icf_baseline.randomness import own_randomness
 
@@ -62,7 +62,8 @@ def _prepare(params: ModelParams, ctx: icf.ModelContext) -> tuple[Any, dict[str,
         raise icf.PluginError(f"{COMPONENT}: {params.name} of {file} takes no num_classes, which icf must tell it")
     arguments = {"num_classes": ctx.num_classes, **params.args}
     # Weights that a checkpoint will replace need not be fetched.
-    if not ctx.pretrained and arguments.get("pretrained") is True:
+    parameter = list_parameters(make).get("pretrained")
+    if not ctx.pretrained and arguments.get("pretrained", parameter and parameter.default) is True:
         arguments["pretrained"] = False
     return make, arguments
 
