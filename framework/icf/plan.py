@@ -156,9 +156,10 @@ def load_plan(
     plan = make_plan(raw, catalogue, Path(path).stem, local)
     adapters = sorted({choice.ref for choice in plan.choices() if choice.local_code})
     if adapters and not any(plugin.folder for plugin in local):
+        *others, last = adapters
+        subject = f"{', '.join(others)} and {last} take their" if others else f"{last} takes its"
         raise PluginError(
-            f"{' and '.join(adapters)}: the code comes from a folder that is named on the command line, never in a"
-            " recipe: --plugin FOLDER"
+            f"{subject} code from a folder that is named on the command line, never in a recipe: --plugin FOLDER"
         )
     return plan
 
