@@ -25,6 +25,7 @@ use = "images/folder"
 root = "photos"
 
 [transforms]
+image_size = 16
 train = [{ use = "baseline/transform", name = "CustomAugmentation", args = { noise = 0.02 } }]
 
 [model]
@@ -45,7 +46,7 @@ lr = 0.02
 folds = 2
 
 [train]
-epochs = 8
+epochs = 12
 batch_size = 16
 
 [compute]
