@@ -43,6 +43,9 @@ class TransformParams(icf.Params):
     args: dict[str, JsonValue] = Field(
         default_factory=dict, description="Arguments of the class beside resize, mean and std, which icf gives it"
     )
+    without: tuple[str, ...] = Field(
+        default=(), description="Steps of the class's Compose that are left out, such as CenterCrop"
+    )
     call: Literal["torchvision", "albumentations"] = Field(
         default="torchvision",
         description="How the object is called: with a PIL image, or as image=array, uint8 [H, W, 3]",

@@ -37,6 +37,7 @@ def build_transform(params: TransformParams, ctx: icf.TransformContext) -> TeamT
     augment = call(COMPONENT, params.name, make, arguments)
     if not callable(augment):
         raise icf.PluginError(f"{COMPONENT}: {params.name} can't be called with an image; it has no __call__")
+    _leave_out(params, augment)
     return TeamTransform(params, augment)
 
 
@@ -114,8 +115,21 @@ class TeamTransform:
             if tall > height or wide > width:
                 raise icf.PluginError(
                     f"{COMPONENT}: {self.name} crops {tall} x {wide} pixels, but images are {height} x {width} by now"
-                    " (icf resizes them first), so it would only add a black border; crop in transforms.shared"
+                    " (icf resizes them first), so it would only add a black border;"
+                    " crop in transforms.shared, and leave the step out here with without"
                 )
+
+
+def _leave_out(params: TransformParams, augment: Any) -> None:
+    """Remove the unwanted steps from what is kept by the object, which nobody else has."""
+    holders = [part for part in _walk(augment) if isinstance(getattr(part, "transforms", None), list)]
+    steps = {type(step).__name__ for holder in holders for step in holder.transforms}
+    for name in params.without:
+        if name not in steps:
+            hint = icf.did_you_mean(name, steps)
+            raise icf.PluginError(f"{COMPONENT}: without: {params.name} has no step {name}{hint}")
+    for holder in holders if params.without else ():
+        holder.transforms = [step for step in holder.transforms if type(step).__name__ not in params.without]
 
 
 def _walk(part: Any, depth: int = DEPTH) -> Iterator[Any]:

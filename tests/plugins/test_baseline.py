@@ -313,6 +313,10 @@ def test_each_image_has_randomness_of_its_own():
             {"name": "CroppingAugmentation"},
             r"crops 320 x 256 pixels, but images are 24 x 40 by now .*shared",
         ),
+        (
+            {"name": "CroppingAugmentation", "without": ["CenterCrob"]},
+            "has no step CenterCrob; did you mean 'CenterCrop'. .allowed: CenterCrop, Normalize, Resize, ToTensor",
+        ),
         ({"name": "AddGaussianNoise"}, r"AddGaussianNoise failed on an image of \[24, 40, 3\]: .*\(dataset.py, line"),
         ({"name": "AlbumentationsStyle"}, "AlbumentationsStyle failed on an image"),
         ({"name": "BaseAugmentation", "channels": 1}, "works on colour images; set transforms.channels = 3"),
@@ -326,6 +330,12 @@ def test_an_augmentation_that_does_not_fit_is_one_line(params, message):
 def test_a_normalisation_of_the_classs_own_is_undone_with_its_numbers():
     images = photos()
     assert torch.equal(transform("OwnNormalization", mean=MEAN, std=STD)(images, generator()), images)
+
+
+def test_a_step_is_left_out():
+    images = photos()
+    found = transform("CroppingAugmentation", without=["CenterCrop"])(images, generator())
+    assert torch.equal(found, images)
 
 
 def test_a_crop_that_fits_is_done():
