@@ -41,6 +41,7 @@ from icf.components import (
 from icf.errors import BadImagesError, DataError, IcfError, PluginError, Problem, did_you_mean, suggest
 from icf.events import EpochEnd, FoldEnd, FoldStart, RunEnd, RunStart
 from icf.hookspecs import hookimpl
+from icf.local import local_module
 from icf.params import Params
 
 __version__ = "0.1.0"
@@ -90,5 +91,6 @@ __all__ = [
     "TransformContext",
     "did_you_mean",
     "hookimpl",
+    "local_module",
     "suggest",
 ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from icf.components import Component
 from icf.errors import PluginError, did_you_mean
+from icf.local.plugin import LocalPlugin
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """Names of plugins and components."""
@@ -36,7 +37,8 @@ _STATE = {
 class PluginInfo:
     """An installed plugin: where it comes from, whether it works and what it offers.
 
-    ``module`` is the entry point's value; ``events`` are the event hooks that it implements.
+    ``module`` is the entry point's value; ``events`` are the event hooks that it implements; ``local`` is the
+    code of a plugin that was named on the command line.
     """
 
     name: str
@@ -47,6 +49,7 @@ class PluginInfo:
     reason: str | None = None
     components: tuple[Component, ...] = ()
     events: tuple[str, ...] = ()
+    local: LocalPlugin | None = field(default=None, repr=False, hash=False)
 
     @property
     def source(self) -> str:

@@ -28,7 +28,8 @@ class Component:
 
     ``factory`` is "package.module:function", called as ``factory(params, ctx)`` with an instance of
     ``params`` and the context of the component's kind. ``examples`` are parameters with which ``icf.testing``
-    checks the component; without any it is checked with the defaults.
+    checks the component; without any it is checked with the defaults. A component with ``local_code`` is an
+    adapter: its factory takes modules from the folders that were named with --plugin (``icf.local_module``).
     """
 
     kind: ClassVar[str] = "component"
@@ -38,6 +39,7 @@ class Component:
     summary: str
     params: type[Params] = Params
     deprecated: str | None = None
+    local_code: bool = False
     examples: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
 

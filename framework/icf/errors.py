@@ -66,6 +66,12 @@ class BadImagesError(ProblemsError, DataError):
     """Image files that can't be read, each with its name and the reason."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return the type and text of an exception on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Return a hint such as ``; did you mean 'lr'? (allowed: lr, momentum)``, or an empty string."""
     names = sorted(allowed)

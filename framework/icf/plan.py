@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 import icf
-from icf.components import ModelInfo
-from icf.errors import IcfError, PluginError, Problem, RecipeError
+from icf.choice import Choice, Frozen, ObserverChoice
+from icf.errors import PluginError, Problem, RecipeError
 from icf.local import LocalPlugin, read_local_plugins
 from icf.params import Params
-from icf.plugins import Catalogue, Entry, load_object, load_plugins, one_line, plugin_names
+from icf.plugins import Catalogue, Entry, load_plugins, plugin_names
 from icf.recipe import (
     COMPONENT_SECTIONS,
     ComponentTable,
@@ -29,75 +29,12 @@ from icf.recipe import (
 )
 from icf.validation import find_problems, toml_path
 
+__all__ = ["Choice", "ObserverChoice", "Plan", "load_plan", "make_plan"]
+
 FORMAT = 1
 
 
-class _Frozen(BaseModel):
-    # Infinity stays infinity in JSON; pydantic would write null, and the plan would not read back as it was.
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants")
-
-
-class Choice(_Frozen):
-    """A component that the recipe chose: its filled parameters, what builds it and where it comes from."""
-
-    ref: str
-    kind: str
-    factory: str
-    params_type: str
-    params: dict[str, Any]
-    distribution: str
-    version: str
-    inspect: str | None = None
-    maximize: bool = True
-
-    def build(self, ctx: Any) -> Any:
-        """Return what the factory makes of the parameters and the context.
-
-        Raises PluginError, which names the component and its source, for whatever goes wrong in the plugin;
-        an IcfError of the plugin's own passes unchanged.
-        """
-        return self._call(self.factory, ctx)
-
-    def inspect_model(self, ctx: Any) -> ModelInfo:
-        """Return what a model says of itself before it is built; raises PluginError as ``build`` does."""
-        if self.inspect is None:
-            return ModelInfo()
-        info = self._call(self.inspect, ctx)
-        if not isinstance(info, ModelInfo):
-            raise PluginError(f"{self._source}: {self.inspect} returned {type(info).__name__}, not ModelInfo")
-        return info
-
-    @property
-    def _source(self) -> str:
-        return f"{self.kind} '{self.ref}' ({self.distribution} {self.version})"
-
-    def _call(self, path: str, ctx: Any) -> Any:
-        params_type: type[Params] = self._load(self.params_type)
-        function = self._load(path)
-        try:
-            return function(params_type.model_validate(self.params), ctx)
-        except IcfError:
-            raise
-        except Exception as error:
-            raise PluginError(f"{self._source} failed: {one_line(error)}") from error
-
-    def _load(self, path: str) -> Any:
-        try:
-            return load_object(path)
-        except PluginError as error:
-            raise PluginError(f"{self._source}: {error}") from error
-
-
-class ObserverChoice(_Frozen):
-    """A plugin whose event hooks, functions of ``module``, are called during the run."""
-
-    name: str
-    module: str
-    distribution: str
-    version: str
-
-
-class Plan(_Frozen):
+class Plan(Frozen):
     """A run as it will be done. ``metrics`` begins with the one that chooses the best epoch."""
 
     format: int = FORMAT
@@ -121,11 +58,23 @@ class Plan(_Frozen):
     @property
     def identity(self) -> str:
         """Twelve hexadecimal digits that change with everything that can change the numbers."""
-        # The version of a choice from a local plugin is the hash of its file.
+        # The version of a choice from a local plugin is the hash of its file or folder.
         payload = self.model_dump(mode="json", exclude={"name", "observers", "warnings", "local_plugins"})
+        if any(choice.local_code for choice in self.choices()):
+            payload["local_code"] = sorted(plugin.hash for plugin in self.local_plugins if plugin.folder)
         payload["recipe"] = _settings(payload["recipe"])
         text = json.dumps(payload, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def choices(self) -> tuple[Choice, ...]:
+        """Return every component that the recipe chose."""
+        single = (getattr(self, kind) for kind in COMPONENT_SECTIONS.values())
+        return (*single, *self.metrics, *self.shared_transforms, *self.train_transforms)
+
+    def find_local_plugins(self, choices: Collection[Choice]) -> tuple[LocalPlugin, ...]:
+        """Return the local plugins whose code some of the choices execute."""
+        names = plugin_names(choice.ref for choice in choices)
+        return _select(self.local_plugins, names, any(choice.local_code for choice in choices))
 
     def filled_recipe(self) -> RawRecipe:
         """Return the recipe with every default and every parameter of its components filled in."""
@@ -164,6 +113,13 @@ class Plan(_Frozen):
             raise RecipeError(title, find_problems(error, data, cls)) from error
 
 
+def _select(local: Iterable[LocalPlugin], names: Collection[str], local_code: bool) -> tuple[LocalPlugin, ...]:
+    """Return the plugins with one of the names, and with ``local_code`` every folder: an adapter may look there."""
+    return tuple(
+        plugin for plugin in local if (plugin.has_hooks and plugin.name in names) or (plugin.folder and local_code)
+    )
+
+
 def _as_table(choice: Choice) -> dict[str, Any]:
     return {"use": choice.ref} | choice.params
 
@@ -188,20 +144,31 @@ def load_plan(
 ) -> Plan:
     """Read a recipe, import the plugins that it names and those in ``plugin_files``, and resolve it.
 
-    Raises RecipeError with everything that is wrong with it, and PluginError for a plugin file that can't be used.
+    ``plugin_files`` are files and folders. Raises RecipeError with everything that is wrong with the recipe, and
+    PluginError for a file or folder that can't be used, or that is missing.
     """
     raw = read_recipe(path, overrides)
     local = read_local_plugins(plugin_files)
     catalogue = load_plugins(only=plugin_names(named_refs(raw)), blocked=blocked, local=local)
     for plugin in local:
-        catalogue.plugin(plugin.name)
-    return make_plan(raw, catalogue, Path(path).stem, local)
+        if plugin.has_hooks:
+            catalogue.plugin(plugin.name)
+    plan = make_plan(raw, catalogue, Path(path).stem, local)
+    adapters = sorted({choice.ref for choice in plan.choices() if choice.local_code})
+    if adapters and not any(plugin.folder for plugin in local):
+        *others, last = adapters
+        subject = f"{', '.join(others)} and {last} take their" if others else f"{last} takes its"
+        raise PluginError(
+            f"{subject} code from a folder that is named on the command line, never in a recipe: --plugin FOLDER"
+        )
+    return plan
 
 
 def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str, local: Sequence[LocalPlugin] = ()) -> Plan:
     """Resolve a recipe; raises RecipeError with the problems of all its sections and components at once.
 
-    Of the ``local`` plugins in the catalogue, the plan keeps those that the recipe names.
+    Of the ``local`` plugins, the plan keeps those that the recipe names, and folders if a component takes code from
+    them.
     """
     recipe, problems = parse_recipe(raw)
     resolver = _Resolver(catalogue)
@@ -214,7 +181,8 @@ def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str, local: Sequence[L
     resolved = {path: choice for path, choice in choices.items() if choice is not None}
     single = {kind: resolved[(section,)] for section, kind in COMPONENT_SECTIONS.items()}
     used = plugin_names([*(choice.ref for choice in resolved.values()), *(item.name for item in observers)])
-    unused = [f"--plugin {plugin.path}: the recipe names nothing of it" for plugin in local if plugin.name not in used]
+    kept = _select(local, used, any(choice.local_code for choice in resolved.values()))
+    unused = [_explain_unused(plugin) for plugin in local if plugin not in kept]
     return Plan(
         icf_version=icf.__version__,
         name=name,
@@ -225,8 +193,14 @@ def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str, local: Sequence[L
         train_transforms=_array(resolved, "transforms", "train"),
         observers=observers,
         warnings=(*resolver.warnings, *unused),
-        local_plugins=tuple(plugin for plugin in local if plugin.name in used),
+        local_plugins=kept,
     )
+
+
+def _explain_unused(plugin: LocalPlugin) -> str:
+    if plugin.has_hooks:
+        return f"--plugin {plugin.path}: the recipe names nothing of it"
+    return f"--plugin {plugin.path}: no component of the recipe takes code from a folder, as baseline/model does"
 
 
 def _array(choices: dict[tuple[str | int, ...], Choice], section: str, key: str) -> tuple[Choice, ...]:
@@ -295,4 +269,5 @@ def _make_choice(entry: Entry, params: Params) -> Choice:
         version=entry.plugin.version,
         inspect=getattr(descriptor, "inspect", None),
         maximize=getattr(descriptor, "maximize", True),
+        local_code=descriptor.local_code,
     )

@@ -21,7 +21,7 @@ import icf
 from icf import hookspecs
 from icf.catalogue import NAME, Catalogue, Entry, PluginInfo, Status, plugin_names
 from icf.components import KINDS, Component
-from icf.errors import PluginError, did_you_mean
+from icf.errors import PluginError, did_you_mean, one_line
 from icf.local import LocalPlugin, import_local_plugin
 from icf.params import Params
 
@@ -58,29 +58,24 @@ def load_object(path: str) -> Any:
     return found
 
 
-def one_line(error: BaseException) -> str:
-    """Return the type and text of an exception on one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def load_plugins(
     *, only: Collection[str] | None = None, blocked: Collection[str] = (), local: Collection[LocalPlugin] = ()
 ) -> Catalogue:
     """Import the installed plugins, or ``only`` those named, and all ``local`` ones; return what they offer.
 
+    A local folder without hooks offers nothing, and is not imported.
     Plugins in ``blocked`` or in the environment variable ICF_DISABLE_PLUGINS are never imported. A broken
     plugin is no error here: its status says what is wrong. Raises PluginError for a name in ``blocked``
     that is not installed.
     """
     points = sorted(metadata.entry_points(group=hookspecs.GROUP), key=lambda point: point.name)
     by_name = {name: list(same) for name, same in groupby(points, key=lambda point: point.name)}
-    names = by_name.keys() | {plugin.name for plugin in local}
+    files = _by_name(plugin for plugin in local if plugin.has_hooks)
+    names = by_name.keys() | files.keys()
     for name in blocked:
         if name not in names:
             raise PluginError(f"no plugin '{name}' is installed{did_you_mean(name, names)}")
     reasons = _block_reasons(blocked)
-    files = _by_name(local)
     plugins = [
         _load_files(files[name], by_name.get(name, ()), reasons.get(name))
         if name in files
@@ -123,9 +118,9 @@ def register_module(name: str, module: ModuleType) -> PluginInfo:
 def _load_files(
     files: Sequence[LocalPlugin], points: Collection[metadata.EntryPoint], block_reason: str | None
 ) -> PluginInfo:
-    """Import and register a plugin that is a file, unless somebody else has its name."""
+    """Import and register a plugin that is a file or a folder, unless somebody else has its name."""
     file = files[0]
-    info = PluginInfo(name=file.name, module=file.module, distribution=file.file_name, version=file.version)
+    info = PluginInfo(name=file.name, module=file.module, distribution=file.title, version=file.version, local=file)
     if block_reason is not None:
         return replace(info, status=Status.blocked, reason=block_reason)
     if len(files) + len(points) > 1:
@@ -134,6 +129,8 @@ def _load_files(
     found = _try_register(info, lambda: import_local_plugin(file), file.resolve)
     if found.status is Status.ok and not (found.components or found.events):
         reason = "it has no hook: a function such as icf_losses, marked with @icf.hookimpl"
+        if not file.folder:
+            reason += "; if it is code for an adapter such as baseline/model, name its folder"
         return replace(found, status=Status.failed, reason=reason)
     return found
 

@@ -112,7 +112,7 @@ def test_folds_trained_with_a_loss_from_a_file_are_the_same_here_and_in_workers(
         run_dir = find_run(Path(executor))
         plan, metrics = read_json(run_dir / "plan.json"), read_json(run_dir / "metrics.json")
         assert plan["loss"]["ref"] == "my-loss/square"
-        assert plan["local_plugins"][0]["source"] == Path(file).read_text()
+        assert plan["local_plugins"][0]["files"]["my_loss.py"] == Path(file).read_text()
         scores[executor] = metrics["oof"]
     assert scores["inline"] == scores["ray-task"]
     assert scores["inline"]["metric/macro-f1"]["value"] > 0.2

@@ -146,7 +146,7 @@ def test_a_file_that_fails_is_executed_again(tmp_path):
         ("big.py", b"#" * 1_000_001, r"1,000,001 bytes, but 1,000,000 are allowed"),
         ("latin.py", b"# \xff\n", "no Python text"),
         ("__.py", b"", "neither letter nor digit"),
-        ("folder.py", "folder", "can't be read: Is a directory"),
+        ("folder.py", "folder", "there is no .py file in this folder"),
     ],
 )
 def test_a_file_that_is_no_plugin_is_refused(tmp_path, name, content, message):
@@ -182,7 +182,7 @@ def test_a_plan_holds_the_files_that_the_recipe_names(tmp_path, file, recipe):
     other = write(tmp_path / "unused.py")
     plan = load_plan(recipe, ["loss.epsilon=3"], plugin_files=[file, other])
     [kept] = plan.local_plugins
-    assert (kept.name, kept.path, kept.source) == ("my-loss", str(file), file.read_text())
+    assert (kept.name, kept.path, kept.files["my_loss.py"]) == ("my-loss", str(file), file.read_text())
     assert kept.hash == hashlib.sha256(file.read_bytes()).hexdigest()
     assert plan.warnings == (f"--plugin {other}: the recipe names nothing of it",)
     assert plan.loss.build("ctx") == ("poly", 3.0, "mean", "ctx")

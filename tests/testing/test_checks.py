@@ -3,11 +3,13 @@ from __future__ import annotations
 import gzip
 import struct
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from icf.components import KINDS
+from icf.local import read_local_plugins
 from icf.testing import CheckSkipped, list_checks
 from icf.testing.suite import find_plugin
 from samples import save_photo
@@ -45,6 +47,21 @@ def make_idx(folder):
 
 
 EXAMPLES = {
+    "baseline": {
+        "model/model": [{"name": "SmallNet"}, {"name": "BlockNet", "args": {"width": 4, "dropout": 0.0}}],
+        "loss/loss": [
+            {"name": "cross_entropy"},
+            {"name": "focal", "args": {"gamma": 1.0}},
+            {"name": "label_smoothing", "args": {"smoothing": 0.1}},
+            {"name": "f1"},
+        ],
+        "transform/transform": [
+            {"name": "BaseAugmentation"},
+            {"name": "CustomAugmentation", "mean": [0.5, 0.4, 0.6], "std": [0.2, 0.3, 0.2]},
+            {"name": "CutoutAugmentation", "args": {"size": 4}},
+            {"name": "AlbumentationsStyle", "call": "albumentations"},
+        ],
+    },
     "images": {"dataset/folder": make_folders, "dataset/csv": make_table},
     "torchvision": {"dataset/fashion-mnist": make_idx},
     "loss": {
@@ -63,13 +80,16 @@ EXAMPLES = {
     },
 }
 
+TEAM = read_local_plugins([Path(__file__).parents[1] / "baseline_team"])
+"""A folder as teams have it, from which the adapter ``baseline`` takes its code."""
+
 PLUGINS = sorted(point.name for point in metadata.distribution("icf").entry_points if point.group == "icf")
 
 
 CHECKS = [
     pytest.param(check, id=f"{plugin}:{check.id}")
     for plugin in PLUGINS
-    for check in list_checks(find_plugin(plugin), EXAMPLES.get(plugin))
+    for check in list_checks(find_plugin(plugin), EXAMPLES.get(plugin), TEAM if plugin == "baseline" else ())
 ]
 
 

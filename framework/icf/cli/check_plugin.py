@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import icf
-from icf.cli.options import make_console, to_json
+from icf.cli.options import PluginFiles, make_console, to_json
 from icf.errors import PluginError, Problem, RecipeError
 from icf.overrides import parse_overrides
 from icf.testing import Outcome, Result, run_checks
@@ -27,7 +27,10 @@ WIDTH_OF_A_FILE = 240
 
 
 def check_plugin(
-    name: Annotated[str, typer.Argument(metavar="PLUGIN", help="Name of an installed plugin, for example loss.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="PLUGIN", help="An installed plugin, such as loss, or a path: ./my_loss.py."),
+    ],
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,8 +42,12 @@ def check_plugin(
         typer.Option("--expect", metavar="CHECK=REASON", help="A check that is known to fail, and why. Repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write what was found as one JSON object.")] = False,
+    plugin: PluginFiles = None,
 ) -> None:
     """Check every component of a plugin against the contract; exit with 1 if a check fails.
+
+    --plugin names a folder of code for an adapter: icf check-plugin baseline --plugin ./team --set
+    model/model.name=MyModel.
 
     With --json: {"icf": version, "plugin", "passed", "checks": [{"component", "check", "outcome", "reason",
     "sentence"}]}. An outcome is ok, failed, expected failure or skipped.
@@ -51,6 +58,7 @@ def check_plugin(
             Path(folder),
             expected_failures=_parse_expected(expected or []),
             examples=_parse_examples(settings or []),
+            plugin_files=plugin or (),
         )
         results = list(found)
     failed = [result for result in results if result.outcome is Outcome.failed]

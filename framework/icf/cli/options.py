@@ -24,7 +24,7 @@ NoPlugin = Annotated[
 
 PluginFiles = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", metavar="FILE.py", help="Use the plugin in this file, named after it. Repeatable."),
+    typer.Option("--plugin", metavar="PATH", help="Use the code of this .py file or folder. Repeatable."),
 ]
 
 

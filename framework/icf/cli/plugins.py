@@ -15,7 +15,7 @@ from icf.cli.options import NoPlugin, PluginFiles
 from icf.cli.parameters import Parameter, list_parameters
 from icf.components import KINDS
 from icf.errors import PluginError, did_you_mean
-from icf.local import read_local_plugins
+from icf.local import LocalPlugin, read_local_plugins
 from icf.plugins import Catalogue, Entry, PluginInfo, load_plugins
 
 if TYPE_CHECKING:
@@ -36,14 +36,18 @@ def list_plugins(
     """List the installed plugins, where they come from, whether they load and what they offer.
 
     With --json: {"icf": version, "plugins": [{"name", "distribution", "version", "module", "status",
-    "reason", "components": [{"kind", "name", "summary", "deprecated"}]}]}. A status is ok, failed, blocked,
-    conflict or incompatible.
+    "reason", "components": [{"kind", "name", "summary", "deprecated"}]}], "folders": [{"path", "version",
+    "modules"}]}. A status is ok, failed, blocked, conflict or incompatible. "folders" are those that --plugin
+    names and that have no hooks, but modules for an adapter.
     """
-    catalogue = load_plugins(blocked=no_plugin or (), local=read_local_plugins(plugin or ()))
+    local = read_local_plugins(plugin or ())
+    folders = [item for item in local if not item.has_hooks]
+    catalogue = load_plugins(blocked=no_plugin or (), local=local)
     if as_json:
-        _print_json({"plugins": [_plugin_as_json(item) for item in catalogue.plugins]})
+        plugins = [_plugin_as_json(item) for item in catalogue.plugins]
+        _print_json({"plugins": plugins, "folders": [_folder_as_json(item) for item in folders]})
     else:
-        _print_table(_plugin_table(catalogue.plugins))
+        _print_table(_plugin_table(catalogue.plugins, folders))
     for problem in catalogue.problems():
         print(problem.problem, file=sys.stderr)
     if strict and catalogue.problems():
@@ -121,8 +125,12 @@ def _summary(descriptor: icf.Component) -> str:
     return descriptor.summary + deprecated
 
 
-def _plugin_table(plugins: Iterable[PluginInfo]) -> Table:
+def _plugin_table(plugins: Iterable[PluginInfo], folders: Iterable[LocalPlugin]) -> Table:
     rows = [(plugin.name, plugin.source, plugin.status.value, _offer(plugin)) for plugin in plugins]
+    for folder in folders:
+        # It has no name that a recipe could use.
+        modules = ", ".join(_list_modules(folder))
+        rows.append(("-", f"{folder.title} {folder.version}", "ok", f"code for an adapter: {modules}"))
     return _table(("plugin", "distribution", "status", "offers"), rows)
 
 
@@ -133,6 +141,10 @@ def _offer(plugin: PluginInfo) -> str:
         if names:
             parts.append(f"{kind}: {', '.join(names)}")
     return "; ".join(parts + ["observer"] * bool(plugin.events))
+
+
+def _list_modules(folder: LocalPlugin) -> list[str]:
+    return sorted(name for name in folder.modules if name)
 
 
 def _table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> Table:
@@ -172,6 +184,10 @@ def _plugin_as_json(plugin: PluginInfo) -> dict[str, Any]:
             for item in plugin.components
         ],
     }
+
+
+def _folder_as_json(folder: LocalPlugin) -> dict[str, Any]:
+    return {"path": folder.path, "version": folder.version, "modules": _list_modules(folder)}
 
 
 def _entry_as_json(entry: Entry) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 
 from icf.components import EnsemblerContext, LossContext, OptimizerContext, SchedulerContext
 from icf.errors import PluginError, Problem
+from icf.local import restore_local_plugins
 from icf.pipeline.batches import Batches
 from icf.pipeline.listener import Listener
 from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
@@ -44,6 +45,7 @@ def check_plan(plan: Plan, listener: Listener) -> CheckResult:
     Raises:
         IcfError: whatever would have stopped the run, with what to do about it.
     """
+    restore_local_plugins(plan.local_plugins)
     data = prepare(plan, lambda what, done, total: listener.stage_progress("check", what, done, total))
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
     check_shared_transforms(plan, data)

@@ -21,7 +21,6 @@ from icf.pipeline.inference import predict_probabilities
 from icf.pipeline.network import build_model, choose_device, choose_precision
 from icf.pipeline.preprocess import Preprocessing
 from icf.plan import Plan
-from icf.plugins import plugin_names
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,10 @@ class Predictions:
 def predict_images(
     run_dir: Path, images: Sequence[Path] | PixelArray, local: Sequence[LocalPlugin] = ()
 ) -> Predictions:
-    """Predict images with every fold of a run; ``local`` are the plugin files that a person has named.
+    """Predict images with every fold of a run; ``local`` are the plugin files and folders that a person named.
 
     Raises:
-        PluginError: the run needs a plugin file that was not named, or that has changed.
+        PluginError: the run needs a file or folder that was not named, or that has changed.
         IcfError: the folder holds no finished run.
         BadImagesError: not one of the images can be read.
     """
@@ -62,10 +61,9 @@ def predict_images(
     return Predictions(tuple(metadata["classes"]), tuple(names), combine(plan, members), tuple(bad), notes)
 
 
-def _needed_plugins(plan: Plan) -> list[LocalPlugin]:
+def _needed_plugins(plan: Plan) -> tuple[LocalPlugin, ...]:
     """Return the local plugins whose code a prediction executes; a loss is not among it."""
-    names = plugin_names(choice.ref for choice in (plan.model, plan.ensembler, *plan.shared_transforms))
-    return [plugin for plugin in plan.local_plugins if plugin.name in names]
+    return plan.find_local_plugins((plan.model, plan.ensembler, *plan.shared_transforms))
 
 
 def find_weights(folder: RunFolder) -> list[Path]:

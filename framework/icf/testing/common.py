@@ -41,6 +41,10 @@ SECONDS_TO_IMPORT = 60
 
 _LIST_MODULES = """
 import importlib, json, sys
+code = sys.stdin.read()
+if code:
+    from icf.local import LocalPlugin, restore_local_plugins
+    restore_local_plugins([LocalPlugin.model_validate_json(code)])
 importlib.import_module(sys.argv[1])
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
@@ -59,6 +63,7 @@ def check_light_import(plugin: PluginInfo) -> None:
     module = plugin.module.partition(":")[0]
     found = subprocess.run(
         [sys.executable, "-c", _LIST_MODULES, module],
+        input=plugin.local.model_dump_json() if plugin.local else "",
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
         capture_output=True,
         text=True,
@@ -68,12 +73,13 @@ def check_light_import(plugin: PluginInfo) -> None:
     last_words = (found.stderr.strip() or "no message").splitlines()[-1]
     expect(found.returncode == 0, f"importing {module} in a new process fails: {last_words}")
     heavy = sorted(HEAVY & set(json.loads(found.stdout.splitlines()[-1])))
-    expect(not heavy, f"{module} imports {', '.join(heavy)}; import them in the module that the factory names")
+    place = "in the module that the factory names, or in the factory"
+    expect(not heavy, f"{module} imports {', '.join(heavy)}; import them {place}")
 
 
 def check_same_descriptors(plugin: PluginInfo) -> None:
     """A hook that is called again yields equal descriptors."""
-    [again] = load_plugins(only=[plugin.name]).plugins
+    [again] = load_plugins(only=[plugin.name], local=[plugin.local] if plugin.local else ()).plugins
     expect(not again.problem, f"the second time, {again.problem}")
     first = {(item.kind, item.name): item for item in plugin.components}
     second = {(item.kind, item.name): item for item in again.components}

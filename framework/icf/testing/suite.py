@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias
 from icf.catalogue import PluginInfo
 from icf.components import Component
 from icf.errors import IcfError, PluginError, did_you_mean
+from icf.local import LocalPlugin, read_local_plugins, restore_local_plugins
 from icf.plugins import load_object, load_plugins, one_line
 from icf.testing import common
 from icf.testing.case import Case, CheckFailure, CheckSkipped, Example, Given
@@ -59,13 +61,14 @@ class BoundCheck:
     """A check of one component or of a whole plugin. Call it with an empty folder.
 
     It raises CheckFailure, or CheckSkipped if it says nothing: where it fails only because one of
-    ``bases`` does, that one alone is to be told.
+    ``bases`` does, that one alone is to be told. ``local`` is the code that was named for the checks.
     """
 
     component: str
     function: Check
     subjects: Callable[[Path], Iterable[Any]]
     bases: tuple[Check, ...] = ()
+    local: tuple[LocalPlugin, ...] = ()
 
     @property
     def name(self) -> str:
@@ -85,6 +88,7 @@ class BoundCheck:
     def __call__(self, folder: Path) -> None:
         """Run the check."""
         __tracebackhide__ = True
+        restore_local_plugins(self.local)
         try:
             self._apply(self.function, folder)
         except CheckFailure:
@@ -127,11 +131,14 @@ def _explain(error: BaseException, example: Example) -> str:
     return f"with {dict(example)}: {text}" if example else text
 
 
-def list_checks(plugin: PluginInfo, examples: Mapping[str, Given] | None = None) -> list[BoundCheck]:
+def list_checks(
+    plugin: PluginInfo, examples: Mapping[str, Given] | None = None, local: Collection[LocalPlugin] = ()
+) -> list[BoundCheck]:
     """Return every check of a plugin.
 
     ``examples`` give parameters by "kind/name", in place of those of the descriptor; a component without
-    either is checked with its defaults. Raises PluginError for an example of a component that there is not.
+    either is checked with its defaults. ``local`` are folders from which an adapter takes its code. Raises
+    PluginError for an example of a component that there is not.
     """
     examples = examples or {}
     if plugin.problem:
@@ -141,7 +148,8 @@ def list_checks(plugin: PluginInfo, examples: Mapping[str, Given] | None = None)
     bound = [BoundCheck("", check, lambda _: [plugin]) for check in common.PLUGIN_CHECKS]
     for ref, component in components.items():
         bound += _bind(plugin, ref, component, examples.get(ref, component.examples))
-    return bound
+    own = () if plugin.local is None else (plugin.local,)
+    return [replace(check, local=(*own, *(item for item in local if item not in own))) for check in bound]
 
 
 def _bind(plugin: PluginInfo, ref: str, component: Component, given: Given) -> Iterator[BoundCheck]:
@@ -180,22 +188,37 @@ def run_checks(
     *,
     expected_failures: Mapping[str, str] | None = None,
     examples: Mapping[str, Given] | None = None,
+    plugin_files: Iterable[Path] = (),
 ) -> Iterator[Result]:
-    """Run every check of an installed plugin, with files in ``folder``, and yield what became of each.
+    """Run every check of a plugin, with files in ``folder``, and yield what became of each.
 
-    ``expected_failures`` maps the id of a check to the reason why it must fail; if it passes, that is a
-    failure. Raises PluginError if no plugin of that name is installed, and for ids that there are not.
+    The plugin is an installed one, or a file or folder such as ``./my_loss.py``. ``expected_failures`` maps the
+    id of a check to the reason why it must fail; if it passes, that is a failure. ``plugin_files`` are folders
+    from which an adapter takes its code. Raises PluginError if there is no such plugin, and for ids that there
+    are not.
     """
     expected = expected_failures or {}
-    checks = list_checks(find_plugin(plugin), examples)
+    checks = list_checks(find_plugin(plugin), examples, read_local_plugins(plugin_files))
     refuse_unknown_checks(expected, checks)
     return (_run(check, folder, expected.get(check.id)) for check in checks)
 
 
 def find_plugin(name: str) -> PluginInfo:
-    """Return an installed plugin, whether it loads or not; raise PluginError if there is none."""
-    catalogue = load_plugins(only=[name])
-    return catalogue.plugins[0] if catalogue.plugins else catalogue.plugin(name)
+    """Return an installed plugin, or one that is a file or folder, whether it loads or not.
+
+    What ends in ``.py`` or has a slash in it is a path. Raises PluginError if there is no such plugin.
+    """
+    if not (name.endswith(".py") or os.sep in name):
+        catalogue = load_plugins(only=[name])
+        return catalogue.plugins[0] if catalogue.plugins else catalogue.plugin(name)
+    [local] = read_local_plugins([Path(name)])
+    if not local.has_hooks:
+        raise PluginError(
+            f"{name} has no plugin.py, so it offers no component to check; to check its modules in an adapter:"
+            f" icf check-plugin baseline --plugin {name} --set model/model.name=CLASS"
+        )
+    [found] = load_plugins(only=(), local=[local]).plugins
+    return found
 
 
 def _run(check: BoundCheck, folder: Path, expected: str | None) -> Result:

@@ -1,0 +1,80 @@
+"""What a plan says of one component: which one, with which parameters, and who provides it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from icf.components import ModelInfo
+from icf.errors import IcfError, PluginError, one_line
+from icf.params import Params
+from icf.plugins import load_object
+
+
+class Frozen(BaseModel):
+    """Data that is written to the plan as JSON, and read back exactly."""
+
+    # Infinity stays infinity in JSON; pydantic would write null, and the plan would not read back as it was.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants")
+
+
+class Choice(Frozen):
+    """A component that the recipe chose: its filled parameters, what builds it and where it comes from."""
+
+    ref: str
+    kind: str
+    factory: str
+    params_type: str
+    params: dict[str, Any]
+    distribution: str
+    version: str
+    inspect: str | None = None
+    maximize: bool = True
+    local_code: bool = False
+
+    def build(self, ctx: Any) -> Any:
+        """Return what the factory makes of the parameters and the context.
+
+        Raises PluginError, which names the component and its source, for whatever goes wrong in the plugin;
+        an IcfError of the plugin's own passes unchanged.
+        """
+        return self._call(self.factory, ctx)
+
+    def inspect_model(self, ctx: Any) -> ModelInfo:
+        """Return what a model says of itself before it is built; raises PluginError as ``build`` does."""
+        if self.inspect is None:
+            return ModelInfo()
+        info = self._call(self.inspect, ctx)
+        if not isinstance(info, ModelInfo):
+            raise PluginError(f"{self._source}: {self.inspect} returned {type(info).__name__}, not ModelInfo")
+        return info
+
+    @property
+    def _source(self) -> str:
+        return f"{self.kind} '{self.ref}' ({self.distribution} {self.version})"
+
+    def _call(self, path: str, ctx: Any) -> Any:
+        params_type: type[Params] = self._load(self.params_type)
+        function = self._load(path)
+        try:
+            return function(params_type.model_validate(self.params), ctx)
+        except IcfError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{self._source} failed: {one_line(error)}") from error
+
+    def _load(self, path: str) -> Any:
+        try:
+            return load_object(path)
+        except PluginError as error:
+            raise PluginError(f"{self._source}: {error}") from error
+
+
+class ObserverChoice(Frozen):
+    """A plugin whose event hooks, functions of ``module``, are called during the run."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
