@@ -58,17 +58,24 @@ class Choice(_Frozen):
         """
         return self._call(self.factory, ctx)
 
+    def resolve(self) -> None:
+        """Import what the component needs; raises PluginError for a string that does not resolve."""
+        for path in (self.params_type, self.factory, self.inspect):
+            if path is not None:
+                self._load(path)
+
     def inspect_model(self, ctx: Any) -> ModelInfo:
         """Return what a model says of itself before it is built; raises PluginError as ``build`` does."""
         if self.inspect is None:
             return ModelInfo()
         info = self._call(self.inspect, ctx)
         if not isinstance(info, ModelInfo):
-            raise PluginError(f"{self._source}: {self.inspect} returned {type(info).__name__}, not ModelInfo")
+            raise PluginError(f"{self.source}: {self.inspect} returned {type(info).__name__}, not ModelInfo")
         return info
 
     @property
-    def _source(self) -> str:
+    def source(self) -> str:
+        """The component and where it comes from, such as ``loss 'poly/poly' (icf-poly 1.0)``."""
         return f"{self.kind} '{self.ref}' ({self.distribution} {self.version})"
 
     def _call(self, path: str, ctx: Any) -> Any:
@@ -78,14 +85,14 @@ class Choice(_Frozen):
             return function(params_type.model_validate(self.params), ctx)
         except IcfError:
             raise
-        except Exception as error:
-            raise PluginError(f"{self._source} failed: {one_line(error)}") from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{self.source} failed: {one_line(error)}") from error
 
     def _load(self, path: str) -> Any:
         try:
             return load_object(path)
         except PluginError as error:
-            raise PluginError(f"{self._source}: {error}") from error
+            raise PluginError(f"{self.source}: {error}") from error
 
 
 class ObserverChoice(_Frozen):
@@ -95,6 +102,11 @@ class ObserverChoice(_Frozen):
     module: str
     distribution: str
     version: str
+
+    @property
+    def source(self) -> str:
+        """The plugin and where it comes from, such as ``observer 'tensorboard' (icf 0.1.0)``."""
+        return f"observer '{self.name}' ({self.distribution} {self.version})"
 
 
 class Plan(_Frozen):
@@ -117,6 +129,12 @@ class Plan(_Frozen):
     observers: tuple[ObserverChoice, ...] = ()
     warnings: tuple[str, ...] = ()
     local_plugins: tuple[LocalPlugin, ...] = ()
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """All components, each once."""
+        single = (getattr(self, kind) for kind in COMPONENT_SECTIONS.values())
+        return (*single, *self.metrics, *self.shared_transforms, *self.train_transforms)
 
     @property
     def identity(self) -> str:
@@ -253,14 +271,20 @@ class _Resolver:
             return None
         params_type = entry.descriptor.params
         try:
-            params = params_type.model_validate(table.params)
+            choice = _make_choice(entry, params_type.model_validate(table.params))
         except ValidationError as error:
-            self.problems += find_problems(error, table.params, params_type, table.path)
+            found = find_problems(error, table.params, params_type, table.path)
+            source = f"[{entry.ref}, {entry.plugin.source}]"
+            self.problems += [Problem(problem.where, f"{problem.message} {source}") for problem in found]
+            return None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a validator is a plugin's code, too
+            message = f"{entry.kind} '{entry.ref}' ({entry.plugin.source}) can't read its parameters: {one_line(error)}"
+            self.problems.append(Problem(toml_path(*table.path), message))
             return None
         if entry.descriptor.deprecated is not None:
             where = toml_path(*table.path)
             self.warnings.append(f"{where}: '{table.ref}' is deprecated: {entry.descriptor.deprecated}")
-        return _make_choice(entry, params)
+        return choice
 
     def observe(self, names: Any) -> tuple[ObserverChoice, ...]:
         observers = []

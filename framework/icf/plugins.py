@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pluggy
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import icf
@@ -112,7 +113,13 @@ def _load(points: list[metadata.EntryPoint], block_reason: str | None) -> Plugin
     if len(points) > 1:
         sources = " and ".join(_describe(point).source for point in points)
         return replace(info, status=Status.conflict, reason=f"the name is claimed by {sources}")
-    return _try_register(info, points[0].load)
+
+    def load() -> ModuleType:
+        _check_requirements(points[0])
+        module: ModuleType = points[0].load()
+        return module
+
+    return _try_register(info, load)
 
 
 def register_module(name: str, module: ModuleType) -> PluginInfo:
@@ -167,7 +174,7 @@ class _RuleError(Exception):
 
 def _register(info: PluginInfo, module: ModuleType, resolve: Callable[[str], str]) -> PluginInfo:
     _check_name(info.name, "plugin")
-    _check_version(module)
+    _check_version(SpecifierSet(getattr(module, "icf_requires", None) or ""))
     # One manager per plugin: what a hook call returns is then known to be this plugin's own.
     manager = pluggy.PluginManager(hookspecs.GROUP)
     manager.add_hookspecs(hookspecs)
@@ -207,9 +214,12 @@ def _resolved(item: Any, resolve: Callable[[str], str]) -> Any:
 def _checked(item: Any, kind: str) -> Component:
     expected = KINDS[kind]
     if not isinstance(item, expected):
-        found = f"{type(item).__module__}.{type(item).__qualname__}"
-        raise _RuleError(f"{hook_name(kind)} yields {found}, not icf.{expected.__name__}")
+        owner = "icf" if isinstance(item, Component) else type(item).__module__
+        raise _RuleError(f"{hook_name(kind)} yields {owner}.{type(item).__qualname__}, not icf.{expected.__name__}")
     _check_name(item.name, kind)
+    for noun, text in (("summary", item.summary), ("deprecated", item.deprecated or "")):
+        if not isinstance(text, str) or len(text.splitlines()) > 1:
+            raise _RuleError(f"{kind} '{item.name}': {noun} is no string of one line")
     for factory in (item.factory, getattr(item, "inspect", None)):
         if factory is not None and not (isinstance(factory, str) and FACTORY.fullmatch(factory)):
             raise _RuleError(f"{kind} '{item.name}': {factory!r} is not 'package.module:function'")
@@ -227,9 +237,17 @@ def _check_name(name: Any, noun: str) -> None:
         )
 
 
-def _check_version(module: ModuleType) -> None:
-    required = getattr(module, "icf_requires", None)
-    if required is not None and not SpecifierSet(required).contains(icf.__version__, prereleases=True):
+def _check_requirements(point: metadata.EntryPoint) -> None:
+    """Refuse a distribution for another icf before its code, which may use what there is not, is imported."""
+    requires = point.dist.requires if point.dist is not None and point.dist.name != "icf" else None
+    for text in requires or ():
+        requirement = Requirement(text)
+        if requirement.name == "icf" and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            _check_version(requirement.specifier)
+
+
+def _check_version(required: SpecifierSet) -> None:
+    if not required.contains(icf.__version__, prereleases=True):
         raise _RuleError(f"requires icf{required}, this is {icf.__version__}", Status.incompatible)
 
 

@@ -86,7 +86,7 @@ def test_a_malformed_descriptor_fails(installer, change, reason):
 
 def test_a_descriptor_of_another_kind_fails(installer):
     code = "import icf\n@icf.hookimpl\ndef icf_losses(): yield icf.Metric(name='a', factory='m:f', summary='')"
-    assert load_one(installer, code).reason == "icf_losses yields icf.components.Metric, not icf.Loss"
+    assert load_one(installer, code).reason == "icf_losses yields icf.Metric, not icf.Loss"
 
 
 def test_one_broken_plugin_leaves_the_others_alone(installer):
