@@ -107,6 +107,7 @@ def _block_reasons(blocked: Collection[str]) -> dict[str, str]:
 
 def _load(points: list[metadata.EntryPoint], block_reason: str | None) -> PluginInfo:
     """Import and register one plugin; whatever it does wrong becomes its status."""
+    points = sorted(points, key=lambda point: _describe(point).source)
     info = _describe(points[0])
     if block_reason is not None:
         return replace(info, status=Status.blocked, reason=block_reason)
@@ -252,11 +253,26 @@ def _check_version(required: SpecifierSet) -> None:
 
 
 def _check_marks(module: ModuleType, manager: pluggy.PluginManager) -> None:
-    """A function that is named as a hook but not marked would be left out without a word."""
-    for name in vars(manager.hook):
-        function: Callable[..., Any] | None = getattr(module, name, None)
-        if inspect.isfunction(function) and manager.parse_hookimpl_opts(module, name) is None:
-            raise _RuleError(f"{name} is not marked with @icf.hookimpl")
+    """Refuse what would be left out without a word, and say of the rest what pluggy says at length."""
+    hooks = vars(manager.hook)
+    for name, function in vars(module).items():
+        marks = manager.parse_hookimpl_opts(module, name)
+        if marks is None:
+            if name in hooks and inspect.isfunction(function):
+                raise _RuleError(f"{name} is not marked with @icf.hookimpl")
+            continue
+        hook = marks["specname"] or name
+        if hook in hooks:
+            _check_arguments(hook, function, hooks[hook].spec.argnames)
+        elif not marks["optionalhook"]:
+            raise _RuleError(f"there is no hook '{hook}'{did_you_mean(hook, hooks)}")
+
+
+def _check_arguments(hook: str, function: Callable[..., Any], allowed: Sequence[str]) -> None:
+    for argument in inspect.signature(function).parameters:
+        if argument not in allowed:
+            takes = f"takes {' and '.join(allowed)} alone" if allowed else "takes no argument"
+            raise _RuleError(f"{hook} {takes}, and not '{argument}'")
 
 
 def _check_repeats(components: Collection[Component]) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from icf.components import LossContext, OptimizerContext, SchedulerContext
+from icf.components import LossContext, OptimizerContext, SamplerContext, SchedulerContext
 from icf.errors import PluginError, Problem
 from icf.pipeline.batches import Batches
 from icf.pipeline.listener import Listener
 from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
 from icf.pipeline.prepare import Prepared, describe_facts, prepare
-from icf.pipeline.products import CheckedSchedule, blame, build, build_transform, check_logits, check_loss
+from icf.pipeline.products import CheckedSchedule, blame, build, build_sampler, build_transform, check_logits, check_loss
 from icf.pipeline.split import make_split
 from icf.pipeline.trial import try_components
 from icf.plan import Plan
@@ -90,6 +90,7 @@ def try_step(plan: Plan, data: Prepared) -> str:
     counts = np.bincount(data.train.targets, minlength=classes).astype(np.int64)
     criterion = build(plan.loss, LossContext(num_classes=classes, class_counts=counts))
     optimizer = build(plan.optimizer, OptimizerContext(parameter_groups=group_parameters(model)))
+    build_sampler(plan.sampler, SamplerContext(targets=data.train.targets, num_classes=classes))(0)
     CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
     model.eval()  # two images are too few for batch statistics
     images = batches.read_augmented(rows, seed=0)

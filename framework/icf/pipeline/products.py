@@ -196,7 +196,8 @@ def combine_members(choice: Choice, ctx: Any, members: FloatArray) -> FloatArray
     _expect(choice, right, "the joined probabilities are", joined, f"an array of float64 {list(expected)}")
     sums = joined.sum(axis=1)
     # Written so that NaN is refused, too.
-    if not ((joined >= 0).all() and (abs(sums - 1) < 1e-6).all()):
-        found = f"from {joined.min():g} up with row sums from {sums.min():g} to {sums.max():g}"
-        raise PluginError(f"{choice.source}: probabilities are {found}, but must be from 0 up with row sums of 1")
+    if not joined.min() >= 0:
+        raise PluginError(f"{choice.source}: a joined probability is {joined.min():g}, but must be 0 or more")
+    if not (abs(sums - 1) < 1e-6).all():
+        raise PluginError(f"{choice.source}: joined rows sum to {sums.min():g} to {sums.max():g}, but must sum to 1")
     return joined.astype(np.float64, copy=False)
