@@ -22,7 +22,7 @@ import icf
 from icf import hookspecs
 from icf.catalogue import NAME, Catalogue, Entry, PluginInfo, Status, plugin_names
 from icf.components import KINDS, Component
-from icf.errors import PluginError, did_you_mean
+from icf.errors import PluginError, did_you_mean, suggest
 from icf.local import LocalPlugin, import_local_plugin
 from icf.params import Params
 
@@ -265,7 +265,7 @@ def _check_marks(module: ModuleType, manager: pluggy.PluginManager) -> None:
         if hook in hooks:
             _check_arguments(hook, function, hooks[hook].spec.argnames)
         elif not marks["optionalhook"]:
-            raise _RuleError(f"there is no hook '{hook}'{did_you_mean(hook, hooks)}")
+            raise _RuleError(f"there is no hook '{hook}'{suggest(hook, hooks, most=1)}")
 
 
 def _check_arguments(hook: str, function: Callable[..., Any], allowed: Sequence[str]) -> None:

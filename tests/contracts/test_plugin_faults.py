@@ -311,9 +311,7 @@ def test_check_says_what_is_wrong_with_a_component(component: str, capsys: pytes
 @pytest.mark.parametrize(
     "component", ["dataset-none", "loss-absent", "metric-array", "ensembler-sum", "transform-none"]
 )
-def test_run_stops_before_the_training(
-    component: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_run_stops_before_the_training(component: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(DIGITS), "--runs", str(tmp_path / "runs"), "--quiet", *choose(component)]) == 1
     assert capsys.readouterr().err == f"error: {COMPONENTS[component][0]}\n"
     assert not list((tmp_path / "runs").glob("*/*/folds/*"))

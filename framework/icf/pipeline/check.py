@@ -15,7 +15,15 @@ from icf.pipeline.batches import Batches
 from icf.pipeline.listener import Listener
 from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
 from icf.pipeline.prepare import Prepared, describe_facts, prepare
-from icf.pipeline.products import CheckedSchedule, blame, build, build_sampler, build_transform, check_logits, check_loss
+from icf.pipeline.products import (
+    CheckedSchedule,
+    blame,
+    build,
+    build_sampler,
+    build_transform,
+    check_logits,
+    check_loss,
+)
 from icf.pipeline.split import make_split
 from icf.pipeline.trial import try_components
 from icf.plan import Plan
