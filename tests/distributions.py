@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,12 +39,14 @@ class Installer:
         *,
         version: str = "1.0",
         entry_points: Mapping[str, str] | None = None,
+        requires: Sequence[str] = (),
     ) -> Path:
         """Install a distribution; without ``entry_points``, each module is a plugin of its own name."""
         folder = self.root / f"{name}-{version}"
         info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        needs = "".join(f"Requires-Dist: {text}\n" for text in requires)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
         points = entry_points or {module.replace("_", "-"): module for module in modules}
         lines = [f"{point} = {value}" for point, value in points.items()]
         (info / "entry_points.txt").write_text("\n".join(["[icf]", *lines, ""]))

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, get_args
@@ -27,66 +28,7 @@ PRODUCTS = {
 }
 """What factories of a kind return, beside torch's own objects."""
 
-NOTES = {
-    "Component.name": "Name after the slash: lower-case letters, digits and single hyphens",
-    "Component.summary": "One line for `icf list-plugins` and `icf describe`",
-    "Component.params": "Subclass of `icf.Params` that describes what a recipe may choose",
-    "Component.deprecated": "What to use instead; a recipe that names the component gets this as a warning",
-    "SubmissionFormat.id_column": "Header of the first column",
-    "SubmissionFormat.columns": "Headers after it: one for the label, or one per class for probabilities",
-    "SubmissionFormat.ids": "Ids of the rows, in the file's order; empty: those of the test rows",
-    "DatasetContent.classes": "Class names; a target is an index into them",
-    "DatasetContent.train": "Rows with targets",
-    "DatasetContent.test": "Rows to predict; None if there are none",
-    "DatasetContent.submission": "None: a column `id` and a column `label` with the class names",
-    "DatasetContext.seed": "The recipe's `train.seed`",
-    "DatasetContext.cache_dir": "Where downloads and rendered data may be kept",
-    "ModelContext.seed": "Differs from fold to fold; torch's own generator is seeded with it before the factory",
-    "ModelInfo.mean": "Mean per channel; None: measured on the training rows",
-    "ModelInfo.std": "Standard deviation per channel; None: measured on the training rows",
-    "ModelInfo.image_size": "Height and width that the model prefers; None: those of the data",
-    "ModelInfo.weights": "Where the weights come from, for the report",
-    "LossContext.num_classes": "Number of classes, K",
-    "LossContext.seed": "Differs from fold to fold",
-    "OptimizerContext.parameter_groups": "Parameters to optimise; biases and norms have a weight decay of 0",
-    "OptimizerContext.seed": "Differs from fold to fold",
-    "SchedulerContext.steps_per_epoch": "Optimizer steps in an epoch",
-    "SchedulerContext.epochs": "Epochs in the whole training",
-    "SamplerContext.targets": "Targets of the fold's training rows, in their order",
-    "SamplerContext.num_classes": "Number of classes, K",
-    "TransformContext.image_size": "Height and width in pixels",
-    "TransformContext.channels": "1 or 3",
-    "MetricContext.num_classes": "Number of classes, K",
-    "Metric.maximize": "True: a higher score is better",
-    "Metric.bounds": "Lowest and highest possible score",
-    "Metric.reference": "Paper or library that defines the metric",
-    "EnsemblerContext.num_classes": "Number of classes, K",
-    "EnsemblerContext.seed": "Seed of whatever is random",
-    "RunStart.run_dir": "The run folder",
-    "RunStart.recipe": "Name of the recipe file, without its ending",
-    "RunStart.folds": "Number of folds",
-    "RunStart.epochs": "Epochs of each fold",
-    "RunStart.classes": "Class names",
-    "RunStart.notes": "The data set's notes",
-    "FoldStart.run_dir": "The run folder",
-    "FoldStart.fold": "Number of the fold, from 0",
-    "EpochEnd.run_dir": "The run folder",
-    "EpochEnd.fold": "Number of the fold, from 0",
-    "EpochEnd.epoch": "Number of the epoch, from 0",
-    "EpochEnd.train_loss": "Mean loss of the training rows during the epoch",
-    "EpochEnd.val_loss": "Loss of the validation rows after it",
-    "EpochEnd.learning_rate": "Rate of the first parameter group in the last step",
-    "EpochEnd.images_per_second": "Training images per second",
-    "FoldEnd.run_dir": "The run folder",
-    "FoldEnd.fold": "Number of the fold, from 0",
-    "FoldEnd.best_epoch": "Epoch whose weights are kept, from 0",
-    "FoldEnd.metrics": "Metrics of the validation rows with these weights, by name",
-    "RunEnd.run_dir": "The run folder",
-    "RunEnd.metrics": "Metrics of all out-of-fold rows, by name",
-    "RunEnd.classes": "Class names",
-    "RunEnd.hyperparameters": "Components, their parameters, epochs, batch size and seed",
-}
-"""Meanings of fields that their class's docstring does not tell."""
+EXAMPLE = "Example::\n"
 
 
 def write_hooks() -> list[str]:
@@ -104,9 +46,14 @@ def write_hooks() -> list[str]:
 
 
 def _write_hook(name: str) -> list[str]:
-    text, _, example = clean(getattr(hookspecs, name).__doc__).partition("Example::")
-    code = inspect.cleandoc(example.replace("\n    ", "\n")).strip().replace("\n\n@", "\n\n\n@")
-    return [f"### {name}", "", text.strip(), "", "```python", code, "```", ""]
+    text, _, _ = clean(getattr(hookspecs, name).__doc__).partition(EXAMPLE)
+    return [f"### {name}", "", text.strip(), "", "```python", find_example(name), "```", ""]
+
+
+def find_example(hook: str) -> str:
+    """Return the whole plugin in a hook's docstring, with the blank lines that a module has."""
+    _, _, example = inspect.cleandoc(getattr(hookspecs, hook).__doc__).partition(EXAMPLE)
+    return re.sub(r"\n\n(?=\S)", "\n\n\n", textwrap.dedent(example).strip())
 
 
 def _write_class(cls: type) -> list[str]:
@@ -118,7 +65,7 @@ def _write_class(cls: type) -> list[str]:
 def _write_product(name: str) -> list[str]:
     product = getattr(components, name)
     if not inspect.isclass(product):
-        return [f"#### {name}", "", f"`{product}`", "", clean(_attribute_docs(components)[name])]
+        return [f"#### {name}", "", f"`{product}`", "", _find_alias_meaning(name)]
     if dataclasses.is_dataclass(product):
         return _write_class(product)
     lines = [f"#### {name}", "", clean(product.__doc__)]
@@ -128,6 +75,11 @@ def _write_product(name: str) -> list[str]:
         for method in methods
     ]
     return [*lines, "", *write_table(["method", "meaning"], rows)]
+
+
+def _find_alias_meaning(name: str) -> str:
+    modules = [inspect.getmodule(cls) for cls in KINDS.values()]
+    return next(clean(docs[name]) for docs in map(_attribute_docs, modules) if name in docs)
 
 
 def _is_method(name: str) -> bool:
@@ -150,20 +102,8 @@ def _default_of(field: dataclasses.Field[Any]) -> str:
 
 
 def find_meaning(cls: type, name: str) -> str:
-    """Return what the field's own docstring says, else a note, else the sentence of the class's docstring."""
-    own = _attribute_docs(inspect.getmodule(cls)).get(f"{cls.__name__}.{name}")
-    if own:
-        return clean(own)
-    if note := NOTES.get(f"{cls.__name__}.{name}"):
-        return note
-    return find_sentence(cls, name)
-
-
-def find_sentence(cls: type, name: str) -> str:
-    """Return the part of a class's docstring that speaks of a field, or nothing."""
-    text = " ".join(clean(cls.__doc__).split())
-    parts = re.split(r"(?<=\.)\s+|;\s+", text)
-    return next((part for part in parts if f"`{name}`" in part), "")
+    """Return what the field's docstring says of it; empty if it has none."""
+    return clean(_attribute_docs(inspect.getmodule(cls)).get(f"{cls.__name__}.{name}")).removesuffix(".")
 
 
 def _attribute_docs(module: ModuleType | None) -> dict[str, str]:

@@ -41,17 +41,24 @@ class Choice(Frozen):
         """
         return self._call(self.factory, ctx)
 
+    def resolve(self) -> None:
+        """Import what the component needs; raises PluginError for a string that does not resolve."""
+        for path in (self.params_type, self.factory, self.inspect):
+            if path is not None:
+                self._load(path)
+
     def inspect_model(self, ctx: Any) -> ModelInfo:
         """Return what a model says of itself before it is built; raises PluginError as ``build`` does."""
         if self.inspect is None:
             return ModelInfo()
         info = self._call(self.inspect, ctx)
         if not isinstance(info, ModelInfo):
-            raise PluginError(f"{self._source}: {self.inspect} returned {type(info).__name__}, not ModelInfo")
+            raise PluginError(f"{self.source}: {self.inspect} returned {type(info).__name__}, not ModelInfo")
         return info
 
     @property
-    def _source(self) -> str:
+    def source(self) -> str:
+        """The component and where it comes from, such as ``loss 'poly/poly' (icf-poly 1.0)``."""
         return f"{self.kind} '{self.ref}' ({self.distribution} {self.version})"
 
     def _call(self, path: str, ctx: Any) -> Any:
@@ -61,14 +68,14 @@ class Choice(Frozen):
             return function(params_type.model_validate(self.params), ctx)
         except IcfError:
             raise
-        except Exception as error:
-            raise PluginError(f"{self._source} failed: {one_line(error)}") from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{self.source} failed: {one_line(error)}") from error
 
     def _load(self, path: str) -> Any:
         try:
             return load_object(path)
         except PluginError as error:
-            raise PluginError(f"{self._source}: {error}") from error
+            raise PluginError(f"{self.source}: {error}") from error
 
 
 class ObserverChoice(Frozen):
@@ -78,3 +85,8 @@ class ObserverChoice(Frozen):
     module: str
     distribution: str
     version: str
+
+    @property
+    def source(self) -> str:
+        """The plugin and where it comes from, such as ``observer 'tensorboard' (icf 0.1.0)``."""
+        return f"observer '{self.name}' ({self.distribution} {self.version})"

@@ -10,7 +10,8 @@ class Params(BaseModel):
 
     Subclass it, give every field a type, a default where there is a sensible one, bounds, and
     ``Field(description=...)`` with the unit where it has one. Instances are frozen and refuse
-    unknown keys, so a misspelt parameter is an error that names the right one.
+    unknown keys, so a misspelt parameter is an error that names the right one; defaults are checked like what
+    a recipe gives.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())

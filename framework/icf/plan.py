@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 import icf
 from icf.choice import Choice, Frozen, ObserverChoice
-from icf.errors import PluginError, Problem, RecipeError
+from icf.errors import PluginError, Problem, RecipeError, one_line
 from icf.local import LocalPlugin, read_local_plugins
 from icf.params import Params
 from icf.plugins import Catalogue, Entry, load_plugins, plugin_names
@@ -227,14 +227,20 @@ class _Resolver:
             return None
         params_type = entry.descriptor.params
         try:
-            params = params_type.model_validate(table.params)
+            choice = _make_choice(entry, params_type.model_validate(table.params))
         except ValidationError as error:
-            self.problems += find_problems(error, table.params, params_type, table.path)
+            found = find_problems(error, table.params, params_type, table.path)
+            source = f"[{entry.ref}, {entry.plugin.source}]"
+            self.problems += [Problem(problem.where, f"{problem.message} {source}") for problem in found]
+            return None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a validator is a plugin's code, too
+            message = f"{entry.kind} '{entry.ref}' ({entry.plugin.source}) can't read its parameters: {one_line(error)}"
+            self.problems.append(Problem(toml_path(*table.path), message))
             return None
         if entry.descriptor.deprecated is not None:
             where = toml_path(*table.path)
             self.warnings.append(f"{where}: '{table.ref}' is deprecated: {entry.descriptor.deprecated}")
-        return _make_choice(entry, params)
+        return choice
 
     def observe(self, names: Any) -> tuple[ObserverChoice, ...]:
         observers = []

@@ -15,13 +15,14 @@ from types import ModuleType
 from typing import Any
 
 import pluggy
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import icf
 from icf import hookspecs
 from icf.catalogue import NAME, Catalogue, Entry, PluginInfo, Status, plugin_names
 from icf.components import KINDS, Component
-from icf.errors import PluginError, did_you_mean, one_line
+from icf.errors import PluginError, did_you_mean, one_line, suggest
 from icf.local import LocalPlugin, import_local_plugin
 from icf.params import Params
 
@@ -101,13 +102,20 @@ def _block_reasons(blocked: Collection[str]) -> dict[str, str]:
 
 def _load(points: list[metadata.EntryPoint], block_reason: str | None) -> PluginInfo:
     """Import and register one plugin; whatever it does wrong becomes its status."""
+    points = sorted(points, key=lambda point: _describe(point).source)
     info = _describe(points[0])
     if block_reason is not None:
         return replace(info, status=Status.blocked, reason=block_reason)
     if len(points) > 1:
         sources = " and ".join(_describe(point).source for point in points)
         return replace(info, status=Status.conflict, reason=f"the name is claimed by {sources}")
-    return _try_register(info, points[0].load)
+
+    def load() -> ModuleType:
+        _check_requirements(points[0])
+        module: ModuleType = points[0].load()
+        return module
+
+    return _try_register(info, load)
 
 
 def register_module(name: str, module: ModuleType) -> PluginInfo:
@@ -164,7 +172,7 @@ class _RuleError(Exception):
 
 def _register(info: PluginInfo, module: ModuleType, resolve: Callable[[str], str]) -> PluginInfo:
     _check_name(info.name, "plugin")
-    _check_version(module)
+    _check_version(SpecifierSet(getattr(module, "icf_requires", None) or ""))
     # One manager per plugin: what a hook call returns is then known to be this plugin's own.
     manager = pluggy.PluginManager(hookspecs.GROUP)
     manager.add_hookspecs(hookspecs)
@@ -204,9 +212,12 @@ def _resolved(item: Any, resolve: Callable[[str], str]) -> Any:
 def _checked(item: Any, kind: str) -> Component:
     expected = KINDS[kind]
     if not isinstance(item, expected):
-        found = f"{type(item).__module__}.{type(item).__qualname__}"
-        raise _RuleError(f"{hook_name(kind)} yields {found}, not icf.{expected.__name__}")
+        owner = "icf" if isinstance(item, Component) else type(item).__module__
+        raise _RuleError(f"{hook_name(kind)} yields {owner}.{type(item).__qualname__}, not icf.{expected.__name__}")
     _check_name(item.name, kind)
+    for noun, text in (("summary", item.summary), ("deprecated", item.deprecated or "")):
+        if not isinstance(text, str) or len(text.splitlines()) > 1:
+            raise _RuleError(f"{kind} '{item.name}': {noun} is no string of one line")
     for factory in (item.factory, getattr(item, "inspect", None)):
         if factory is not None and not (isinstance(factory, str) and FACTORY.fullmatch(factory)):
             raise _RuleError(f"{kind} '{item.name}': {factory!r} is not 'package.module:function'")
@@ -224,18 +235,41 @@ def _check_name(name: Any, noun: str) -> None:
         )
 
 
-def _check_version(module: ModuleType) -> None:
-    required = getattr(module, "icf_requires", None)
-    if required is not None and not SpecifierSet(required).contains(icf.__version__, prereleases=True):
+def _check_requirements(point: metadata.EntryPoint) -> None:
+    """Refuse a distribution for another icf before its code, which may use what there is not, is imported."""
+    requires = point.dist.requires if point.dist is not None and point.dist.name != "icf" else None
+    for text in requires or ():
+        requirement = Requirement(text)
+        if requirement.name == "icf" and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            _check_version(requirement.specifier)
+
+
+def _check_version(required: SpecifierSet) -> None:
+    if not required.contains(icf.__version__, prereleases=True):
         raise _RuleError(f"requires icf{required}, this is {icf.__version__}", Status.incompatible)
 
 
 def _check_marks(module: ModuleType, manager: pluggy.PluginManager) -> None:
-    """A function that is named as a hook but not marked would be left out without a word."""
-    for name in vars(manager.hook):
-        function: Callable[..., Any] | None = getattr(module, name, None)
-        if inspect.isfunction(function) and manager.parse_hookimpl_opts(module, name) is None:
-            raise _RuleError(f"{name} is not marked with @icf.hookimpl")
+    """Refuse what would be left out without a word, and say of the rest what pluggy says at length."""
+    hooks = vars(manager.hook)
+    for name, function in vars(module).items():
+        marks = manager.parse_hookimpl_opts(module, name)
+        if marks is None:
+            if name in hooks and inspect.isfunction(function):
+                raise _RuleError(f"{name} is not marked with @icf.hookimpl")
+            continue
+        hook = marks["specname"] or name
+        if hook in hooks:
+            _check_arguments(hook, function, hooks[hook].spec.argnames)
+        elif not marks["optionalhook"]:
+            raise _RuleError(f"there is no hook '{hook}'{suggest(hook, hooks, most=1)}")
+
+
+def _check_arguments(hook: str, function: Callable[..., Any], allowed: Sequence[str]) -> None:
+    for argument in inspect.signature(function).parameters:
+        if argument not in allowed:
+            takes = f"takes {' and '.join(allowed)} alone" if allowed else "takes no argument"
+            raise _RuleError(f"{hook} {takes}, and not '{argument}'")
 
 
 def _check_repeats(components: Collection[Component]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -21,13 +22,16 @@ from PIL import Image
 import distributions
 import icf
 import icf.testing
-from icf import components, events, hookspecs
+import training
+from icf import hookspecs
 from icf.cli.main import app, main
+from icf.components import KINDS
 from icf.executors.placement import SHORT_WORK
 from icf.overrides import merge
 from icf.pipeline.files import read_json, read_table
 from icf.plan import make_plan
-from icf.plugins import Status, hook_name, load_plugins
+from icf.plugins import EVENT_HOOKS, Status, hook_name, load_plugins
+from icf.testing import Outcome, run_checks
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -177,10 +181,9 @@ def test_ten_lines_make_a_recipe_that_runs(tmp_path, monkeypatch, capsys):
 
 
 def list_documented_classes():
-    for module in (components, events):
-        for cls in vars(module).values():
-            if dataclasses.is_dataclass(cls) and cls.__module__ == module.__name__:
-                yield pytest.param(cls, id=cls.__name__)
+    for cls in map(vars(icf).get, icf.__all__):
+        if dataclasses.is_dataclass(cls) and cls is not icf.Problem:
+            yield pytest.param(cls, id=cls.__name__)
 
 
 @pytest.mark.parametrize("cls", list(list_documented_classes()))
@@ -188,27 +191,55 @@ def test_every_descriptor_context_and_event_field_is_documented(cls):
     assert cls.__doc__
     assert not cls.__doc__.startswith(f"{cls.__name__}("), "the docstring is dataclass's own"
     missing = [name for name, _, _ in hooks_page.list_fields(cls) if not hooks_page.find_meaning(cls, name)]
-    assert missing == []
-    assert cls.__name__ in icf.__all__
+    assert missing == [], f"fields of {cls.__name__} without a docstring below them"
     assert f"#### {cls.__name__}\n" in (DOCS / "plugins/hooks.md").read_text()
 
 
-def test_notes_are_of_fields_that_exist():
-    for note in hooks_page.NOTES:
-        cls, _, field = note.partition(".")
-        owner = getattr(components, cls, None) or getattr(events, cls)
-        assert field in owner.__dataclass_fields__, note
+def test_every_descriptor_context_and_event_is_public():
+    for module in (icf.components, icf.events):
+        for name, cls in vars(module).items():
+            assert not dataclasses.is_dataclass(cls) or name in icf.__all__
 
 
-def test_every_hook_is_documented_with_its_example():
-    hooks = [name for name in vars(hookspecs) if name.startswith("icf_")]
-    assert len(hooks) == len(components.KINDS) + 5
+HOOKS = [name for name in vars(hookspecs) if name.startswith("icf_")]
+
+
+def test_hooks_are_those_of_components_and_events():
+    assert sorted(HOOKS) == sorted([*map(hook_name, KINDS), *EVENT_HOOKS])
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_page_shows_the_example_of_every_hook(hook):
     text = (DOCS / "plugins/hooks.md").read_text()
-    for hook in hooks:
-        [example] = re.findall(rf"^### {hook}\n.*?^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-        assert f"def {hook}(" in example
-        compile(example, hook, "exec")
-    assert {hook_name(kind) for kind in components.KINDS} <= set(hooks)
+    [shown] = re.findall(rf"^### {hook}\n.*?^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert shown == hooks_page.find_example(hook) + "\n"
+    assert f"@icf.hookimpl\ndef {hook}(" in shown
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_example_of_a_component_hook_keeps_the_contract(kind, installer, tmp_path):
+    installer.install("my-dist", {"my_plugin": hooks_page.find_example(hook_name(kind))})
+    results = list(run_checks("my-plugin", tmp_path))
+    assert {result.component for result in results} > {""}
+    assert [(item.check, item.outcome, item.reason) for item in results if item.outcome is not Outcome.ok] == []
+
+
+def test_the_examples_of_event_hooks_hear_a_run(installer, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+    names = {hook: hook.replace("_", "-") + "-example" for hook in EVENT_HOOKS}
+    for hook, name in names.items():
+        installer.install(name, {name.replace("-", "_"): hooks_page.find_example(hook)})
+    observers = json.dumps(list(names.values()))
+    settings = [*training.SMALL, "train.epochs=1", 'compute.executor="inline"', f"observers={observers}"]
+    options = [part for setting in settings for part in ("--set", setting)]
+    assert main(["run", str(training.DIGITS), "--runs", str(tmp_path), "--quiet", *options]) == 0
+    out, err = capsys.readouterr()
+    assert err == "", "an observer that raises is reported there"
+    for fold in range(3):
+        assert f"fold {fold} starts\nfold {fold} epoch 0 loss " in out
+        assert f"fold {fold} ends with {{'metric/macro-f1'" in out
+    assert out.startswith("digits writes to ")
+    assert "\nscore {'metric/macro-f1'" in out
 
 
 GENERATED = re.compile(r"<!-- generated by docs\.reference: .*?<!-- end of the generated part -->", re.DOTALL)

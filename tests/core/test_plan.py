@@ -212,11 +212,11 @@ def test_every_problem_of_every_section_is_found_at_once(catalogue):
     )
     problems = problems_of(raw, catalogue)
     assert problems["train.epochs"] == "found 0; must be greater than or equal to 1"
-    assert problems["loss.rate"] == "found 2; must be less than or equal to 1"
+    assert problems["loss.rate"] == "found 2; must be less than or equal to 1 [kit/good, kit-dist 1.2]"
     assert "did you mean 'rate'" in problems["loss.rte"]
-    assert problems["loss.size.height"] == "found 0; must be greater than 0"
-    assert problems["loss.size.width"] == "unknown key 'width' (allowed: height)"
-    assert problems["loss.choice"] == "found 'x'; must be a whole number, or must be an array"
+    assert problems["loss.size.height"] == "found 0; must be greater than 0 [kit/good, kit-dist 1.2]"
+    assert problems["loss.size.width"] == "unknown key 'width' (allowed: height) [kit/good, kit-dist 1.2]"
+    assert problems["loss.choice"] == "found 'x'; must be a whole number, or must be an array [kit/good, kit-dist 1.2]"
     assert "did you mean 'kit/net'" in problems["model"]
     assert problems["optimizer"] == "'kit/good' is of kind loss, not optimizer"
     assert "did you mean 'fast'" in problems["transforms.train[1].mode"]

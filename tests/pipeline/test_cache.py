@@ -192,7 +192,7 @@ def test_pillow_s_warnings_are_not_shown(tmp_path):
 
 
 def test_a_failing_transform_stops_the_fill_and_leaves_nothing(tmp_path):
-    with pytest.raises(PluginError, match="samples/crash failed"):
+    with pytest.raises(PluginError, match=r"transform 'samples/crash' \(samples 0\) failed"):
         fill(save_photos(tmp_path), tmp_path, make_preprocessing(shared=[choose_transform("crash")]))
     assert list_files(tmp_path) == []
 

@@ -149,7 +149,9 @@ def test_an_observer_that_raises_is_dropped_and_the_run_goes_on(tmp_path: Path, 
     assert result.metrics["rows"] == 539
     assert [type(event) for name, event in heard if name == "grumpy"] == [icf.RunStart, icf.EpochEnd]
     assert len([event for name, event in heard if name == "witness"]) == 14
-    assert warnings == ["observer grumpy raised RuntimeError in icf_epoch_end and was dropped: not now"]
+    assert warnings == [
+        "observer 'grumpy' (watchers 1.0) was dropped, because icf_epoch_end raised RuntimeError: not now"
+    ]
 
 
 def test_tensorboard_shows_the_curves_of_a_run(tmp_path: Path) -> None:

@@ -225,7 +225,9 @@ def test_the_key_follows_the_place_of_pixels_in_the_cache(root):
 def test_a_dataset_that_returns_something_else_is_named(root):
     plan = make(root)
     wrong = plan.dataset.model_copy(update={"factory": "samples:return_nothing"})
-    with pytest.raises(PluginError, match=r"dataset images/folder returned NoneType, not DatasetContent"):
+    with pytest.raises(
+        PluginError, match=r"dataset 'images/folder' \(icf .*\): the factory returned None, not an icf\.DatasetContent"
+    ):
         prepare(plan.model_copy(update={"dataset": wrong}), lambda what, done, total: None)
 
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from icf.components import MetricContext
-from icf.errors import DataError, PluginError
+from icf.errors import DataError
 from icf.pipeline import score
 from icf.pipeline.score import bootstrap, count_confusion, score_rows
 from icf_metric.metrics import accuracy, log_loss, macro_f1
@@ -128,19 +128,6 @@ def test_confusion_counts_absent_classes():
     found = count_confusion(padded, targets, 4)
     assert found.shape == (4, 4)
     assert found.sum() == found[:2, :2].sum() == 50
-
-
-def test_a_metric_that_is_no_number_is_named():
-    with pytest.raises(PluginError, match=r"metric x/nan is nan on 4 rows"):
-        score_rows({"x/nan": lambda p, t: float("nan")}, *guess(4, 0.5))
-
-
-def test_a_metric_that_fails_is_named():
-    def fail(probabilities, targets):
-        raise ValueError("only one class present")
-
-    with pytest.raises(PluginError, match=r"metric x/auc failed on 4 rows: ValueError: only one class present"):
-        score_rows({"x/auc": fail}, *guess(4, 0.5))
 
 
 def test_an_error_for_people_passes_unchanged():

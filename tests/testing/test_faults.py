@@ -16,7 +16,7 @@ PLUGIN = """
 
     import icf
     import PIL
-    from pydantic import Field
+    from pydantic import Field, field_validator
 
     calls = itertools.count()
 
@@ -29,10 +29,18 @@ PLUGIN = """
     class OutOfBounds(icf.Params):
         epochs: int = Field(default=0, ge=1, description="Epochs")
 
+    class Doubling(icf.Params):
+        scale: float = Field(default=1.0, description="Factor")
+
+        @field_validator("scale")
+        @classmethod
+        def double(cls, value):
+            return 2 * value
+
     class Needy(icf.Params):
         root: str = Field(description="Folder")
 
-    LOSSES = {"bare": Bare, "lenient": Lenient, "out-of-bounds": OutOfBounds, "needy": Needy}
+    LOSSES = {"bare": Bare, "lenient": Lenient, "out-of-bounds": OutOfBounds, "doubling": Doubling, "needy": Needy}
 
     @icf.hookimpl
     def icf_losses():
@@ -293,7 +301,8 @@ FAULTS = {
     "same-descriptors": "loss/fickle: two calls of the hook describe it differently",
     "loss/bare:fields-explained": "Bare does not explain gamma",
     "loss/lenient:unknown-keys": "Lenient accepts an unknown key",
-    "loss/out-of-bounds:round-trip": "epochs = 0 is refused",
+    "loss/out-of-bounds:parameters": "epochs: found 0; must be greater than or equal to 1",
+    "loss/doubling:round-trip": "scale is 2.0, and 4.0 after a recipe was written and read",
     "loss/gone:factory": "has no attribute 'gone'",
     "loss/wordless:summary": "the summary is empty",
     "loss/bad-example:parameters": "unknown key 'gama'",

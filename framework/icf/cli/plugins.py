@@ -16,7 +16,7 @@ from icf.cli.parameters import Parameter, list_parameters
 from icf.components import KINDS
 from icf.errors import PluginError, did_you_mean
 from icf.local import LocalPlugin, read_local_plugins
-from icf.plugins import Catalogue, Entry, PluginInfo, load_plugins
+from icf.plugins import Catalogue, Entry, PluginInfo, Status, load_plugins
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,7 +29,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, whose keys sta
 
 def list_plugins(
     as_json: AsJson = False,
-    strict: Annotated[bool, typer.Option(help="Exit with 1 if any plugin is not ok.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Exit with 1 if a plugin is faulty; one that is blocked is not.")
+    ] = False,
     no_plugin: NoPlugin = None,
     plugin: PluginFiles = None,
 ) -> None:
@@ -50,7 +52,8 @@ def list_plugins(
         _print_table(_plugin_table(catalogue.plugins, folders))
     for problem in catalogue.problems():
         print(problem.problem, file=sys.stderr)
-    if strict and catalogue.problems():
+    # A plugin that was left out on purpose is no fault.
+    if strict and any(item.status is not Status.blocked for item in catalogue.problems()):
         raise typer.Exit(1)
 
 

@@ -24,7 +24,7 @@ class InlineExecutor:
             try:
                 fit_fold(job)
             # Whatever a plugin raises costs its own fold only.
-            except Exception as error:  # noqa: BLE001
+            except (Exception, SystemExit) as error:  # noqa: BLE001
                 failed[job.fold] = describe_failure(error)
         return failed
 

@@ -121,7 +121,7 @@ def train_in_worker(config: dict[str, Any]) -> None:
     try:
         fit_fold(job, Team() if alone else DistributedTeam(device))
     # Whatever a plugin raises costs its own fold only.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # In a team, another kind of error may only say that a partner's process died, which Ray mends.
         if alone or isinstance(error, IcfError):
             write_text(_failure_file(job), describe_failure(error))

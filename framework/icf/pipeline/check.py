@@ -9,16 +9,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from icf.components import EnsemblerContext, LossContext, OptimizerContext, SchedulerContext
+from icf.components import LossContext, OptimizerContext, SamplerContext, SchedulerContext
 from icf.errors import PluginError, Problem
 from icf.local import restore_local_plugins
 from icf.pipeline.batches import Batches
 from icf.pipeline.listener import Listener
 from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
 from icf.pipeline.prepare import Prepared, describe_facts, prepare
-from icf.pipeline.score import build_metrics
+from icf.pipeline.products import (
+    CheckedSchedule,
+    blame,
+    build,
+    build_sampler,
+    build_transform,
+    check_logits,
+    check_loss,
+)
 from icf.pipeline.split import make_split
-from icf.pipeline.trainer import blame
+from icf.pipeline.trial import try_components
 from icf.plan import Plan
 
 SEEDS = 32
@@ -49,6 +57,7 @@ def check_plan(plan: Plan, listener: Listener) -> CheckResult:
     data = prepare(plan, lambda what, done, total: listener.stage_progress("check", what, done, total))
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
     check_shared_transforms(plan, data)
+    try_components(plan, len(data.classes), split.count, data.preprocessing)
     step = try_step(plan, data)
     return CheckResult(
         facts=describe_facts(data),
@@ -66,7 +75,7 @@ def check_shared_transforms(plan: Plan, data: Prepared) -> None:
     """Raise PluginError for a shared transform that is random: it would differ between training and test."""
     images = torch.from_numpy(np.array(data.train.cache.pixels[data.train.pixel_rows[:2]])).permute(0, 3, 1, 2)
     for index, choice in enumerate(plan.shared_transforms):
-        transform = choice.build(data.preprocessing.context())
+        transform = build_transform(choice, data.preprocessing.context())
         results = [transform(images.clone(), torch.Generator().manual_seed(seed)) for seed in range(SEEDS)]
         if any(not torch.equal(results[0], other) for other in results[1:]):
             raise PluginError(
@@ -84,24 +93,24 @@ def try_step(plan: Plan, data: Prepared) -> str:
     device = choose_device(plan.recipe.compute.device)
     classes = len(data.classes)
     model = build_model(plan, classes, data.preprocessing, fold=0).to(device)
-    augment = [choice.build(data.preprocessing.context()) for choice in plan.train_transforms]
+    augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
     batches = Batches(data.train.cache.path, data.preprocessing, device, augment)
     rows = data.train.pixel_rows[:2]
     targets = torch.from_numpy(data.train.targets[:2]).to(device)
     counts = np.bincount(data.train.targets, minlength=classes).astype(np.int64)
-    criterion = plan.loss.build(LossContext(num_classes=classes, class_counts=counts))
-    optimizer = plan.optimizer.build(OptimizerContext(parameter_groups=group_parameters(model)))
-    plan.scheduler.build(SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
-    plan.ensembler.build(EnsemblerContext(num_classes=classes))
-    build_metrics(plan, classes)
+    criterion = build(plan.loss, LossContext(num_classes=classes, class_counts=counts))
+    optimizer = build(plan.optimizer, OptimizerContext(parameter_groups=group_parameters(model)))
+    build_sampler(plan.sampler, SamplerContext(targets=data.train.targets, num_classes=classes))(0)
+    CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
     model.eval()  # two images are too few for batch statistics
     images = batches.read_augmented(rows, seed=0)
     with blame(plan.model, "on two images"):
         logits = model(images)
-    if tuple(logits.shape) != (2, classes):
-        raise PluginError(f"{plan.model.ref}: logits are {list(logits.shape)}, but must be [2, {classes}]")
+    check_logits(plan.model, logits, 2, classes)
     with blame(plan.loss, "on two images"):
         loss = criterion.to(device)(logits.float(), targets)
+    check_loss(plan.loss, loss)
+    with blame(plan.loss, "on two images"):
         loss.backward()
     with blame(plan.optimizer, "in its first step"):
         optimizer.step()

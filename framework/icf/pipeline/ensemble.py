@@ -10,6 +10,7 @@ import numpy as np
 from icf.components import EnsemblerContext, FloatArray
 from icf.pipeline.files import read_json, read_probabilities, read_table, write_json, write_probabilities
 from icf.pipeline.folder import RunFolder
+from icf.pipeline.products import combine_members
 from icf.pipeline.score import RESAMPLES, bootstrap, build_metrics, count_confusion
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.plan import Plan
@@ -18,9 +19,8 @@ from icf.plan import Plan
 def combine(plan: Plan, members: Sequence[FloatArray]) -> FloatArray:
     """Return the ensembler's probabilities, float64 [N, K], from one array [N, K] per member."""
     seed = derive_seed(plan.recipe.train.seed, Purpose.ENSEMBLE)
-    combiner = plan.ensembler.build(EnsemblerContext(num_classes=members[0].shape[1], seed=seed))
-    joined: FloatArray = combiner.combine(np.stack(members))
-    return joined
+    context = EnsemblerContext(num_classes=members[0].shape[1], seed=seed)
+    return combine_members(plan.ensembler, context, np.stack(members))
 
 
 def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) -> None:

@@ -23,10 +23,11 @@ from icf.pipeline.files import write_bytes, write_json, write_probabilities, wri
 from icf.pipeline.inference import predict_logits, predict_probabilities, softmax
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.network import autocast, set_training_mode
+from icf.pipeline.products import blame, check_logits, check_loss
 from icf.pipeline.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.team import Team, unwrap
-from icf.pipeline.trainer import Trainer, TrainingState, blame, build_trainer
+from icf.pipeline.trainer import Trainer, TrainingState, build_trainer
 
 PROGRESS_SECONDS = 0.4
 
@@ -147,8 +148,10 @@ def _compute_loss(trainer: Trainer, images: torch.Tensor, targets: torch.Tensor)
     with autocast(trainer.device, trainer.precision):
         with blame(plan.model, "in training"):
             logits = trainer.network(images)
+        check_logits(plan.model, logits, len(targets), len(trainer.data.classes))
         with blame(plan.loss, "in training"):
             loss: torch.Tensor = trainer.criterion(logits, targets)
+        check_loss(plan.loss, loss)
     return loss
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from icf.components import ModelContext
 from icf.errors import IcfError, PluginError
 from icf.pipeline.preprocess import Preprocessing
+from icf.pipeline.products import build
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.plan import Plan
 
@@ -38,11 +39,9 @@ def build_model(plan: Plan, num_classes: int, spec: Preprocessing, fold: int, *,
         seed=seed,
         pretrained=pretrained,
     )
-    model = plan.model.build(context)
-    if not isinstance(model, nn.Module):
-        raise PluginError(f"{plan.model.ref}: the factory returned {type(model).__name__}, not a torch.nn.Module")
+    model: nn.Module = build(plan.model, context)
     if plan.recipe.model.freeze == "backbone":
-        freeze_backbone(model, num_classes, plan.model.ref)
+        freeze_backbone(model, num_classes, plan.model.source)
     return model.to(memory_format=torch.channels_last)
 
 

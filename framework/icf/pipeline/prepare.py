@@ -18,13 +18,14 @@ from icf.components import (
     Samples,
     SubmissionFormat,
 )
-from icf.errors import BadImagesError, PluginError, Problem
+from icf.errors import BadImagesError, Problem
 from icf.pipeline.cache import PixelCache, cache_dir, fill_cache, list_errors
 from icf.pipeline.content import check_classes, check_content
 from icf.pipeline.decode import has_wrong_suffix
 from icf.pipeline.files import digest, digest_strings, write_json, write_table
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.preprocess import Preprocessing, describe_preprocessing, measure_statistics
+from icf.pipeline.products import build
 from icf.plan import Plan
 
 StageProgress = Callable[[str, int, int], None]
@@ -82,9 +83,7 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
         PluginError: a component failed, or pretrained weights can't be had.
     """
     context = DatasetContext(seed=plan.recipe.train.seed, cache_dir=cache_dir())
-    content = plan.dataset.build(context)
-    if not isinstance(content, DatasetContent):
-        raise PluginError(f"dataset {plan.dataset.ref} returned {type(content).__name__}, not DatasetContent")
+    content: DatasetContent = build(plan.dataset, context)
     check_content(content)
     info = plan.model.inspect_model(_describe_model_context(plan, content))
     spec = describe_preprocessing(plan, info, _find_size(content.train.images))

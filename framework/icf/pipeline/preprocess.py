@@ -10,7 +10,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from icf.components import BatchTransform, IntArray, ModelInfo, PixelArray, TransformContext
-from icf.errors import IcfError, PluginError
+from icf.errors import IcfError
+from icf.pipeline.products import build_transform
 from icf.plan import Choice, Plan
 
 
@@ -65,7 +66,7 @@ class Preprocessor:
 
     def __init__(self, spec: Preprocessing) -> None:
         self._spec = spec
-        self._shared: list[tuple[str, BatchTransform]] = [(c.ref, c.build(spec.context())) for c in spec.shared]
+        self._shared: list[BatchTransform] = [build_transform(c, spec.context()) for c in spec.shared]
 
     def __call__(self, pixels: PixelArray) -> PixelArray:
         """Return the preprocessed image.
@@ -73,8 +74,8 @@ class Preprocessor:
         Raises:
             PluginError: a shared transform failed, or returned something else than one image of uint8.
         """
-        for name, transform in self._shared:
-            pixels = _apply_shared(name, transform, pixels)
+        for transform in self._shared:
+            pixels = _apply_shared(transform, pixels)
         if pixels.shape[:2] == self._spec.image_size:
             return pixels
         image = Image.fromarray(pixels if self._spec.channels == 3 else pixels[:, :, 0])
@@ -82,21 +83,10 @@ class Preprocessor:
         return np.asarray(resized).reshape(*self._spec.image_size, self._spec.channels)
 
 
-def _apply_shared(name: str, transform: BatchTransform, pixels: PixelArray) -> PixelArray:
+def _apply_shared(transform: BatchTransform, pixels: PixelArray) -> PixelArray:
     # A copy: pixels may belong to the data set, and transforms may work in place.
     batch = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
-    try:
-        result = transform(batch, torch.Generator().manual_seed(0))
-    except IcfError:
-        raise
-    except Exception as error:
-        shape = list(batch.shape)
-        raise PluginError(f"transforms.shared: {name} failed on {shape}: {type(error).__name__}: {error}") from error
-    if result.dtype != torch.uint8 or result.ndim != 4 or result.shape[:2] != batch.shape[:2] or not result.numel():
-        raise PluginError(
-            f"transforms.shared: {name} made {result.dtype} {list(result.shape)} of uint8 {list(batch.shape)};"
-            " it must return uint8 with the same number of images and channels"
-        )
+    result = transform(batch, torch.Generator().manual_seed(0))
     return result[0].permute(1, 2, 0).numpy()
 
 

@@ -35,11 +35,17 @@ History = dict[str, list[float]]
 
 
 def write_report(
-    plan: Plan, folder: RunFolder, data: Prepared, environment: dict[str, Any], seconds: Mapping[str, float]
+    plan: Plan,
+    folder: RunFolder,
+    data: Prepared,
+    environment: dict[str, Any],
+    seconds: Mapping[str, float],
+    warnings: Sequence[str] = (),
 ) -> Path:
     """Write report.html of a finished run, and return its path.
 
-    ``environment`` is what describe_environment returns; ``seconds`` is the time that each stage took.
+    ``environment`` is what describe_environment returns; ``seconds`` is the time that each stage took;
+    ``warnings`` are shown beside those of the plan, the data and the split.
     The file needs no network and no script.
     """
     metrics = read_json(folder.metrics)
@@ -59,7 +65,7 @@ def write_report(
         "grid": read_grid(folder.fold(0).augmented),
         "facts": _list_facts(data),
         "skipped": data.skipped[:SKIPPED],
-        "warnings": list(dict.fromkeys([*plan.warnings, *data.warnings, *split["warnings"]])),
+        "warnings": list(dict.fromkeys([*plan.warnings, *data.warnings, *split["warnings"], *warnings])),
         "split": _describe_split(folder, split),
         "seconds": seconds,
         "recipe": to_toml(plan.filled_recipe()),

@@ -24,6 +24,7 @@ from icf.pipeline.prepare import Prepared, describe_facts, prepare, save_prepare
 from icf.pipeline.report import write_report
 from icf.pipeline.split import Split, make_split, save_split
 from icf.pipeline.submission import write_submission
+from icf.pipeline.trial import try_components
 from icf.pipeline.watch import FoldWatch
 from icf.plan import Plan
 
@@ -61,12 +62,15 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
     """
     started = time.monotonic()
     restore_local_plugins(plan.local_plugins)
+    for choice in plan.choices():
+        choice.resolve()
     folder = open_run_folder(plan, runs, fresh=fresh)
     listener.run_opened(plan, folder.path, continued=(folder.path / "stages").exists())
     run = _Run(plan, folder, listener)
     write_json(folder.path / "environment.json", describe_environment())
     data = _prepare(run)
     split = _split(run, data)
+    try_components(plan, len(data.classes), split.count, data.preprocessing)
     notes = data.notes
     observers = Observers(plan.observers, listener.warn)
     observers.tell(
@@ -82,14 +86,17 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
     keys = _fit(run, data, split, place, observers)
     _ensemble(run, data, split, keys)
     submission = _submit(run, data)
-    report = _report(run, data)
+    report = _report(run, data, observers.warnings)
     metrics = read_json(folder.metrics)
+    dropped = len(observers.warnings)
     _tell_end(run, data, metrics, observers)
+    if len(observers.warnings) > dropped:  # the report was there for observers of the end to read
+        report = _report(run, data, observers.warnings)
     result = RunResult(
         run_dir=folder.path,
         metrics=metrics,
         notes=notes,
-        warnings=(*plan.warnings, *data.warnings, *split.warnings),
+        warnings=(*plan.warnings, *data.warnings, *split.warnings, *observers.warnings),
         skipped=len(data.skipped),
         submission=submission,
         report=report,
@@ -194,7 +201,10 @@ def _polling(poll: Callable[[], None]) -> Iterator[None]:
 
 
 def _describe_failures(failed: dict[int, str], count: int) -> str:
-    lines = [f"  fold {fold}: {reason}" for fold, reason in sorted(failed.items())]
+    folds: dict[str, list[str]] = {}
+    for fold, reason in sorted(failed.items()):
+        folds.setdefault(reason, []).append(str(fold))
+    lines = [f"  fold{'s' * (len(them) > 1)} {', '.join(them)}: {reason}" for reason, them in folds.items()]
     kept = count - len(failed)
     advice = f"{kept} finished folds are kept; the same command trains only what is missing"
     return "\n".join([f"{len(failed)} of {count} folds failed", *lines, advice])
@@ -223,10 +233,10 @@ def _submit(run: _Run, data: Prepared) -> Path | None:
     return path
 
 
-def _report(run: _Run, data: Prepared) -> Path:
+def _report(run: _Run, data: Prepared, warnings: Sequence[str]) -> Path:
     with run.stage("report"):
         environment = read_json(run.folder.path / "environment.json")
-        return write_report(run.plan, run.folder, data, environment, dict(run.seconds))
+        return write_report(run.plan, run.folder, data, environment, dict(run.seconds), warnings)
 
 
 def _tell_end(run: _Run, data: Prepared, metrics: dict[str, Any], observers: Observers) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from icf.components import FloatArray, IntArray, MetricContext, MetricFunction
-from icf.errors import IcfError, PluginError
+from icf.pipeline.products import build_metric
 from icf.plan import Plan
 
 RESAMPLES = 1000
@@ -31,33 +30,14 @@ class Interval:
 def build_metrics(plan: Plan, num_classes: int) -> dict[str, MetricFunction]:
     """Return the plan's metrics by name, the one that selects the best epoch first."""
     context = MetricContext(num_classes=num_classes)
-    return {choice.ref: choice.build(context) for choice in plan.metrics}
+    return {choice.ref: build_metric(choice, context) for choice in plan.metrics}
 
 
 def score_rows(
     functions: Mapping[str, MetricFunction], probabilities: FloatArray, targets: IntArray
 ) -> dict[str, float]:
-    """Return each metric over all rows.
-
-    Raises:
-        PluginError: a metric failed, or gave no finite number.
-    """
-    return {name: _score(name, function, probabilities, targets) for name, function in functions.items()}
-
-
-def _score(name: str, function: MetricFunction, probabilities: FloatArray, targets: IntArray) -> float:
-    try:
-        value = float(function(probabilities, targets))
-    except IcfError:
-        raise
-    except Exception as error:
-        raise PluginError(f"metric {name} failed on {len(targets)} rows: {type(error).__name__}: {error}") from error
-    if not math.isfinite(value):
-        raise PluginError(
-            f"metric {name} is {value} on {len(targets)} rows; a metric must be a number for any rows,"
-            " also where a class is absent"
-        )
-    return value
+    """Return each metric over all rows."""
+    return {name: function(probabilities, targets) for name, function in functions.items()}
 
 
 def bootstrap(

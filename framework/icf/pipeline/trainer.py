@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,15 +11,13 @@ import torch
 from torch import nn
 
 from icf.components import IntArray, LossContext, OptimizerContext, SamplerContext, Schedule, SchedulerContext
-from icf.errors import IcfError, PluginError
 from icf.pipeline.batches import Batches
 from icf.pipeline.fold_data import FoldData
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
+from icf.pipeline.products import CheckedSchedule, build, build_sampler, build_transform
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.team import Team
-from icf.plan import Choice
-from icf.plugins import one_line
 
 
 @dataclass
@@ -64,19 +61,22 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     seed = recipe.train.seed
     classes = len(data.classes)
     model = build_model(plan, classes, data.preprocessing, job.fold).to(device)
-    optimizer: torch.optim.Optimizer = plan.optimizer.build(
-        OptimizerContext(parameter_groups=group_parameters(model), seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold))
+    optimizer: torch.optim.Optimizer = build(
+        plan.optimizer,
+        OptimizerContext(parameter_groups=group_parameters(model), seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold)),
     )
     counts = np.bincount(data.train_targets, minlength=classes).astype(np.int64)
     loss_seed = derive_seed(seed, Purpose.LOSS, job.fold)
-    criterion = plan.loss.build(LossContext(num_classes=classes, class_counts=counts, seed=loss_seed))
+    criterion = build(plan.loss, LossContext(num_classes=classes, class_counts=counts, seed=loss_seed))
     sampler_seed = derive_seed(seed, Purpose.SAMPLER, job.fold)
-    order = plan.sampler.build(SamplerContext(targets=data.train_targets, num_classes=classes, seed=sampler_seed))
+    context = SamplerContext(targets=data.train_targets, num_classes=classes, seed=sampler_seed)
+    order = build_sampler(plan.sampler, context)
     steps = math.ceil(len(order(0)) / recipe.train.batch_size)
-    schedule = plan.scheduler.build(
-        SchedulerContext(steps_per_epoch=steps, epochs=recipe.train.epochs, maximize=plan.metrics[0].maximize)
+    schedule = CheckedSchedule(
+        plan.scheduler,
+        SchedulerContext(steps_per_epoch=steps, epochs=recipe.train.epochs, maximize=plan.metrics[0].maximize),
     )
-    augment = [choice.build(data.preprocessing.context()) for choice in plan.train_transforms]
+    augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
     precision = choose_precision(recipe.compute.precision, model, device)
     return Trainer(
         job=job,
@@ -95,15 +95,3 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         steps=steps,
     )
-
-
-@contextlib.contextmanager
-def blame(choice: Choice, when: str) -> Iterator[None]:
-    """Turn whatever a component raises into a PluginError that names it; a full GPU is not its fault."""
-    try:
-        yield
-    except (IcfError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        source = f"{choice.kind} '{choice.ref}' ({choice.distribution} {choice.version})"
-        raise PluginError(f"{source} failed {when}: {one_line(error)}") from error

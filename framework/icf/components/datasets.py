@@ -1,0 +1,88 @@
+"""Data sets: their descriptor, what their factories may know, and what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from icf.components.base import Component, IntArray, PixelArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Rows of a data set, in a fixed order that does not depend on the file system."""
+
+    ids: Sequence[str]
+    """Unique names of the rows; strings, as they stand in every table of the run folder."""
+
+    images: Sequence[Path] | PixelArray
+    """Paths of files, or pixels as uint8 [N, H, W] or [N, H, W, C]."""
+
+    targets: IntArray | None = None
+    """Class indices, int64 [N]; None where labels are unknown (test rows)."""
+
+    groups: Sequence[str] | None = None
+    """What must not be split between folds, such as a person, one name per row; None: every row stands alone."""
+
+    folds: IntArray | None = None
+    """The fold in which a row validates, int64 [N], for ``split.method = "predefined"``."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmissionFormat:
+    """The file a competition asks for: its columns and rows, in order."""
+
+    id_column: str = "id"
+    """Header of the first column."""
+
+    columns: tuple[str, ...] = ("label",)
+    """Headers after it: one for the label, or one per class for probabilities."""
+
+    ids: Sequence[str] = ()
+    """Ids of the rows, in the file's order; empty: those of the test rows."""
+
+    values: tuple[str | int, ...] | None = None
+    """What is written for each class, in the order of the classes; None: the columns hold probabilities."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetContent:
+    """What a dataset factory returns."""
+
+    classes: tuple[str, ...]
+    """Class names; a target is an index into them."""
+
+    train: Samples
+    """Rows with targets."""
+
+    test: Samples | None = None
+    """Rows to predict; None if there are none."""
+
+    submission: SubmissionFormat | None = None
+    """The file to write from the test rows; None: a column ``id`` and a column ``label`` with class names."""
+
+    notes: tuple[str, ...] = ()
+    """What is shown in every output, for example "rendered demo data"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetContext:
+    """What a dataset factory may know."""
+
+    seed: int = 0
+    """The recipe's ``train.seed``."""
+
+    cache_dir: Path = field(default_factory=lambda: Path.home() / ".cache" / "icf")
+    """Folder for what is downloaded or rendered; ``ICF_CACHE`` moves it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Component):
+    """A data set. Factory: ``(params, DatasetContext) -> DatasetContent``; raises DataError."""
+
+    kind: ClassVar[str] = "dataset"

@@ -1,0 +1,143 @@
+"""What happens in training: losses, optimizers, schedulers, samplers and transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+
+from icf.components.base import Component, IntArray
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossContext:
+    """What a loss may know."""
+
+    num_classes: int
+    """Number of classes, K."""
+
+    class_counts: IntArray
+    """Training rows of each class in this fold, int64 [K]."""
+
+    seed: int = 0
+    """Differs from fold to fold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(Component):
+    """A loss. Factory: ``(params, LossContext) -> nn.Module``: logits float [N, K], targets int64 [N] -> mean loss."""
+
+    kind: ClassVar[str] = "loss"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerContext:
+    """What an optimizer may know."""
+
+    parameter_groups: Iterable[dict[str, Any]]
+    """What is to be optimised, as torch.optim takes it; biases and norms are a group with a weight decay of 0."""
+
+    seed: int = 0
+    """Differs from fold to fold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(Component):
+    """An optimizer. Factory: ``(params, OptimizerContext) -> torch.optim.Optimizer``."""
+
+    kind: ClassVar[str] = "optimizer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerContext:
+    """The length of training."""
+
+    steps_per_epoch: int
+    """Optimizer steps in an epoch."""
+
+    epochs: int
+    """Epochs in the whole training."""
+
+    maximize: bool = True
+    """Whether a higher score, as ``observe`` gets it, is better."""
+
+
+class Schedule(Protocol):
+    """A learning-rate schedule: a factor for each optimizer step, by which every group's rate is multiplied."""
+
+    def factor(self, step: int) -> float:
+        """Return the factor of optimizer step ``step``, counted from 0 over the whole training."""
+        ...
+
+    def observe(self, score: float) -> None:
+        """Take the validation score of the epoch that just ended."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what must survive a restart, as plain numbers, strings and lists."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what state_dict returned."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduler(Component):
+    """A scheduler. Factory: ``(params, SchedulerContext) -> Schedule``."""
+
+    kind: ClassVar[str] = "scheduler"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerContext:
+    """What a sampler may know."""
+
+    targets: IntArray
+    """Targets of the fold's training rows, int64 [N], in their order."""
+
+    num_classes: int
+    """Number of classes, K."""
+
+    seed: int = 0
+    """Differs from fold to fold."""
+
+
+Sampling: TypeAlias = "Callable[[int], IntArray]"
+"""Epoch number -> positions into the training rows, in order. The same epoch gives the same answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler(Component):
+    """A sampler of training rows. Factory: ``(params, SamplerContext) -> Sampling``. Never used on validation."""
+
+    kind: ClassVar[str] = "sampler"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformContext:
+    """What a transform may know."""
+
+    image_size: tuple[int, int]
+    """Height and width in pixels that the network gets."""
+
+    channels: int = 3
+    """Channels of an image: 1 or 3."""
+
+
+class BatchTransform(Protocol):
+    """Changes a batch of images: uint8 [N, C, H, W] -> uint8 [N, C, H', W'], one size for the whole batch."""
+
+    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return the changed batch. All randomness comes from ``generator`` (on the CPU)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transform(Component):
+    """A transform. Factory: ``(params, TransformContext) -> BatchTransform``."""
+
+    kind: ClassVar[str] = "transform"
