@@ -149,12 +149,12 @@ def test_a_teams_folder_is_checked_trained_here_and_in_workers_and_predicts(team
 
 def test_a_prediction_needs_no_folder_whose_model_was_not_used(team, capsys):
     images = [str(path) for path in save_digits(Path("photos"), range(60), scale=2)[:3]]
-    settings = ["--set", 'model={use="nn/sequential-cnn", widths=[4]}', "--set", "train.epochs=1"]
-    text = RECIPE.replace(
-        'use = "baseline/model"\nname = "BlockNet"\nargs = { width = 16 }', 'use = "nn/sequential-cnn"'
+    own = 'use = "baseline/model"\nname = "BlockNet"\nargs = { width = 16 }'
+    assert own in RECIPE
+    Path("faces.toml").write_text(RECIPE.replace(own, 'use = "nn/sequential-cnn"\nwidths = [4]'))
+    assert main(["run", "faces.toml", "--plugin", "team", "--quiet", "--set", "train.epochs=1"]) == 0, (
+        capsys.readouterr().err
     )
-    Path("faces.toml").write_text(text)
-    assert main(["run", "faces.toml", "--plugin", "team", "--quiet", *settings]) == 0, capsys.readouterr().err
     shutil.rmtree(team)
     assert main(["predict", "runs/faces", *images]) == 0, capsys.readouterr().err
 
