@@ -18,34 +18,40 @@ if TYPE_CHECKING:
 
 def sgd(params: SGDParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.SGD. Raises PluginError if there is nothing to train."""
+    groups = _parameter_groups(ctx)
     return torch.optim.SGD(
-        _parameter_groups(ctx),
+        groups,
         lr=params.lr,
         momentum=params.momentum,
         nesterov=params.nesterov,
         weight_decay=params.weight_decay,
+        fused=_can_be_fused(groups),
     )
 
 
 def adam(params: AdamParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.Adam. Raises PluginError if there is nothing to train."""
+    groups = _parameter_groups(ctx)
     return torch.optim.Adam(
-        _parameter_groups(ctx),
+        groups,
         lr=params.lr,
         betas=params.betas,
         eps=params.eps,
         weight_decay=params.weight_decay,
+        fused=_can_be_fused(groups),
     )
 
 
 def adamw(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.AdamW. Raises PluginError if there is nothing to train."""
+    groups = _parameter_groups(ctx)
     return torch.optim.AdamW(
-        _parameter_groups(ctx),
+        groups,
         lr=params.lr,
         betas=params.betas,
         eps=params.eps,
         weight_decay=params.weight_decay,
+        fused=_can_be_fused(groups),
     )
 
 
@@ -56,3 +62,9 @@ def _parameter_groups(ctx: icf.OptimizerContext) -> list[dict[str, Any]]:
     if not trainable:
         raise icf.PluginError("the model has no trainable parameter: unfreeze some of it, or choose another model")
     return trainable
+
+
+def _can_be_fused(groups: list[dict[str, Any]]) -> bool:
+    """Tell whether torch's fused step, one pass over all memory, takes these parameters."""
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    return all(parameter.is_floating_point() and parameter.device.type in {"cpu", "cuda"} for parameter in parameters)
