@@ -72,7 +72,7 @@ def test_json_keeps_its_keys(capsys, installer, sample):
     content = json.loads(out)
     plugins = {plugin["name"]: plugin for plugin in content["plugins"]}
     assert code == 0
-    assert content["icf"] == icf.__version__
+    assert (content["version"], content["icf"]) == (1, icf.__version__)
     assert plugins["sample"] == {
         "name": "sample",
         "distribution": "sample-dist",
@@ -80,6 +80,7 @@ def test_json_keeps_its_keys(capsys, installer, sample):
         "module": "sample",
         "status": "ok",
         "reason": None,
+        "events": ["icf_epoch_end"],
         "components": [
             {"kind": "loss", "name": "poly", "summary": "PolyLoss [2022]", "deprecated": None},
             {"kind": "loss", "name": "old", "summary": "Old", "deprecated": "use sample/poly"},
