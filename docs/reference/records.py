@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 from docs.reference.markdown import clean, write_table
 from pydantic import BaseModel
 
 from icf.cli import records
+from icf.components import KINDS
 
 OBJECTS: tuple[type[BaseModel], ...] = (records.PluginList, records.ComponentList)
 PARTS: tuple[type[BaseModel], ...] = (
@@ -36,4 +38,10 @@ def write_records() -> list[str]:
 
 
 def _type_of(record: type[BaseModel], name: str) -> str:
-    return str(record.__annotations__[name]).replace("tuple[", "array[").replace(", ...]", "]").replace("None", "null")
+    text = re.sub(r"Literal\[(.*?)\]", lambda found: found[1].replace(", ", " | "), record.__annotations__[name])
+    return (
+        text.replace("Kind", " | ".join(KINDS))
+        .replace("tuple[", "array[")
+        .replace(", ...]", "]")
+        .replace("None", "null")
+    )
