@@ -268,7 +268,7 @@ class World:
     def counts(self) -> list[list[int]]:
         """Training rows of each class, fold by fold."""
         parts = self.parts
-        return [np.bincount(parts.TARGETS[fold != parts.FOLDS]).tolist() for fold in range(FOLDS)]
+        return [np.bincount(parts.TARGETS[fold != parts.FOLDS], minlength=2).tolist() for fold in range(FOLDS)]
 
     def history(self, key: str) -> list[float]:
         rows = [row for fold in range(FOLDS) for row in csv.DictReader((self.run / f"folds/{fold}/history.csv").open())]
