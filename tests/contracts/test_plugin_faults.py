@@ -25,7 +25,7 @@ GOOD = """
 
     @icf.hookimpl
     def icf_losses():
-        yield icf.Loss(name="plain", factory="{module}:build", summary="Cross-entropy")
+        yield icf.Loss(name="plain", factory="good:build", summary="Cross-entropy")
 
     def build(params, ctx):
         from torch import nn
