@@ -10,7 +10,6 @@ from docs.reference.checks import write_checks
 from docs.reference.components import write_components
 from docs.reference.hooks import write_hooks
 from docs.reference.recipes import write_mistakes, write_sections
-from docs.reference.records import write_records
 
 DOCS = Path(__file__).parents[1]
 
@@ -20,7 +19,6 @@ PARTS: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "sections": ("recipes.md", write_sections),
     "components": ("components.md", write_components),
     "hooks": ("plugins/hooks.md", write_hooks),
-    "json": ("plugins/json.md", write_records),
     "checks": ("plugins/testing.md", write_checks),
 }
 """Name of a generated part -> its page, and what writes it."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import icf
-from icf.cli.options import NoPlugin, PluginFiles, to_json
+from icf.cli.options import NoPlugin, PluginFiles
 from icf.cli.parameters import Parameter, list_parameters
-from icf.cli.records import ComponentList, PluginList, record_components, record_plugins
 from icf.components import KINDS
 from icf.errors import PluginError, did_you_mean
 from icf.local import read_local_plugins
@@ -36,13 +37,13 @@ def list_plugins(
 ) -> None:
     """List the installed plugins, where they come from, whether they load and what they offer.
 
-    With --json: {"version": 1, "icf", "plugins": [{"name", "distribution", "version", "module", "status",
-    "reason", "events", "components": [{"kind", "name", "summary", "deprecated"}]}]}. A status is ok, failed,
-    blocked, conflict or incompatible. The schema is in docs/plugins/json.md.
+    With --json: {"icf": version, "plugins": [{"name", "distribution", "version", "module", "status",
+    "reason", "components": [{"kind", "name", "summary", "deprecated"}]}]}. A status is ok, failed, blocked,
+    conflict or incompatible.
     """
     catalogue = load_plugins(blocked=no_plugin or (), local=read_local_plugins(plugin or ()))
     if as_json:
-        _print_json(record_plugins(catalogue.plugins))
+        _print_json({"plugins": [_plugin_as_json(item) for item in catalogue.plugins]})
     else:
         _print_table(_plugin_table(catalogue.plugins))
     for problem in catalogue.problems():
@@ -59,7 +60,7 @@ def describe(
 ) -> None:
     """Describe a component and its parameters, or list the components of a plugin.
 
-    With --json, a component is {"version": 1, "icf", "components": [{"ref", "kind", "summary", "deprecated",
+    With --json, a component is {"icf": version, "components": [{"ref", "kind", "summary", "deprecated",
     "factory", "distribution", "version", "parameters": [{"name", "type", "required", "default", "bounds",
     "description"}]}]}, and a plugin is as in list-plugins.
     """
@@ -71,7 +72,7 @@ def describe(
         return
     entries = _entries_named(name, catalogue)
     if as_json:
-        _print_json(record_components(entries))
+        _print_json({"components": [_entry_as_json(entry) for entry in entries]})
         return
     for entry in entries:
         _describe_component(entry)
@@ -87,7 +88,7 @@ def _entries_named(ref: str, catalogue: Catalogue) -> list[Entry]:
 
 def _describe_plugin(plugin: PluginInfo, as_json: bool) -> None:
     if as_json:
-        _print_json(record_plugins((plugin,)))
+        _print_json({"plugins": [_plugin_as_json(plugin)]})
         return
     print(f"{plugin.name}, from {plugin.source}, module {plugin.module}")
     if plugin.events:
@@ -157,5 +158,34 @@ def _print_table(table: Table) -> None:
     Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE).print(table)
 
 
-def _print_json(content: PluginList | ComponentList) -> None:
-    print(to_json(content.model_dump(mode="json")))
+def _print_json(content: dict[str, Any]) -> None:
+    print(json.dumps({"icf": icf.__version__, **content}, indent=2, ensure_ascii=False))
+
+
+def _plugin_as_json(plugin: PluginInfo) -> dict[str, Any]:
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "module": plugin.module,
+        "status": plugin.status.value,
+        "reason": plugin.reason,
+        "components": [
+            {"kind": item.kind, "name": item.name, "summary": item.summary, "deprecated": item.deprecated}
+            for item in plugin.components
+        ],
+    }
+
+
+def _entry_as_json(entry: Entry) -> dict[str, Any]:
+    descriptor = entry.descriptor
+    return {
+        "ref": entry.ref,
+        "kind": entry.kind,
+        "summary": descriptor.summary,
+        "deprecated": descriptor.deprecated,
+        "factory": descriptor.factory,
+        "distribution": entry.plugin.distribution,
+        "version": entry.plugin.version,
+        "parameters": [asdict(parameter) for parameter in list_parameters(descriptor.params)],
+    }
