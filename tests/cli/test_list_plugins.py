@@ -54,7 +54,7 @@ def test_a_row_says_source_status_and_components(capsys):
     code, out, _ = run(capsys, "list-plugins")
     [row] = [line for line in out.splitlines() if line.strip().startswith("sample ")]
     assert code == 0
-    assert row.split() == ["sample", "sample-dist", "2.1", "ok", "loss:", "poly,", "old;", "observer"]
+    assert row.split() == ["sample", "sample-dist", "2.1", "ok", "loss:", "poly,", "old", "(deprecated);", "observer"]
 
 
 def test_a_broken_plugin_is_one_line_and_an_error_only_if_strict(capsys, installer):

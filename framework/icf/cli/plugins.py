@@ -140,7 +140,7 @@ def _plugin_table(plugins: Iterable[PluginInfo], folders: Iterable[LocalPlugin])
 def _offer(plugin: PluginInfo) -> str:
     parts = []
     for kind in KINDS:
-        names = [item.name for item in plugin.components if item.kind == kind]
+        names = [item.name + " (deprecated)" * bool(item.deprecated) for item in plugin.components if item.kind == kind]
         if names:
             parts.append(f"{kind}: {', '.join(names)}")
     return "; ".join(parts + ["observer"] * bool(plugin.events))
