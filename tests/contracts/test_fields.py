@@ -20,6 +20,7 @@ import pytest
 import distributions
 import icf
 from icf.cli.main import main
+from icf.local import read_local_plugins
 from icf.pipeline.files import read_json, read_table
 from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.predict import predict_images
@@ -46,7 +47,7 @@ PROBE = """
 
     @icf.hookimpl
     def icf_models():
-        yield offer(icf.Model, inspect="probe_parts:inspect_model")
+        yield offer(icf.Model, inspect="probe_parts:inspect_model", local_code=True)
 
     @icf.hookimpl
     def icf_losses():
@@ -302,10 +303,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         installer.install("probe-dist", {"probe": PROBE, "probe_parts": PARTS}, entry_points={"probe": "probe"})
         recipe = folder / "fields.toml"
         recipe.write_text(RECIPE)
-        result = run_pipeline(load_plan(recipe), folder / "runs", place_inline, Silent())
+        code = folder / "team"
+        code.mkdir()
+        (code / "model.py").write_text("LAYERS = 3\n")
+        result = run_pipeline(load_plan(recipe, plugin_files=[code]), folder / "runs", place_inline, Silent())
         import probe_parts  # type: ignore[import-not-found]
 
-        predict_images(result.run_dir, probe_parts.draw(np.array([0])))
+        predict_images(result.run_dir, probe_parts.draw(np.array([0])), read_local_plugins([code]))
         with pytest.MonkeyPatch.context() as inner:
             lines: list[str] = []
             inner.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(map(str, words))))
@@ -337,6 +341,9 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "Component.summary": lambda w: "A probe" in w.described,
     "Component.params": lambda w: {params.weight for params in w.parts.params_seen} == {2.0},
     "Component.deprecated": lambda w: any("deprecated: use another" in text for text in w.result.warnings),
+    "Component.local_code": lambda w: (
+        [item["name"] for item in read_json(w.run / "plan.json")["local_plugins"]] == ["team"]
+    ),
     "Component.examples": lambda w: (
         [case.example for case in w.checks["loss/loss:mean"][0].subjects(w.cache)] == [{"weight": 3.0}]
     ),
