@@ -11,14 +11,15 @@ import inspect
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import typer
 
 import icf
 import icf.testing
-from icf import components, events, hookspecs
+from icf import hookspecs
 from icf.cli.main import app
 from icf.sections import ComponentSection, Recipe, Section
 
@@ -32,9 +33,7 @@ Entry = dict[str, Any]
 
 def describe_surface() -> dict[str, bool]:
     """Return every public name, and whether whoever uses it must give it (a field without a default)."""
-    return dict(
-        sorted({**dict(_list_names()), **dict(_list_fields()), **dict(_list_recipe()), **_list_commands()}.items())
-    )
+    return dict(sorted(chain(_list_names(), _list_fields(), _list_recipe(), _list_commands())))
 
 
 def _list_names() -> Iterator[tuple[str, bool]]:
@@ -48,15 +47,13 @@ def _list_names() -> Iterator[tuple[str, bool]]:
 
 
 def _list_fields() -> Iterator[tuple[str, bool]]:
-    public = {name: getattr(icf, name) for name in icf.__all__}
-    described = {*components.KINDS.values(), components.Component, *get_args(events.Event)}
-    for name, cls in public.items():
+    for name in icf.__all__:
+        cls = getattr(icf, name)
         if inspect.isclass(cls) and dataclasses.is_dataclass(cls):
-            given = cls in described and not issubclass(cls, get_args(events.Event))
             for field in dataclasses.fields(cls):
                 missing = field.default is field.default_factory is dataclasses.MISSING
-                # Only what a plugin makes itself can fail for a field that it does not give.
-                yield f"icf.{name}.{field.name}", missing and (given or not name.endswith("Context"))
+                # icf makes contexts itself, so no plugin can fail for a field that it does not give.
+                yield f"icf.{name}.{field.name}", missing and not name.endswith("Context")
 
 
 def _list_recipe() -> Iterator[tuple[str, bool]]:
@@ -68,16 +65,14 @@ def _list_recipe() -> Iterator[tuple[str, bool]]:
                 yield f"recipe {name}.{key}", inner.is_required()
 
 
-def _list_commands() -> dict[str, bool]:
-    found = {}
+def _list_commands() -> Iterator[tuple[str, bool]]:
     group: Any = typer.main.get_command(app)
     for verb, command in group.commands.items():
-        found[f"icf {verb}"] = False
+        yield f"icf {verb}", False
         for parameter in command.params:
             for option in parameter.opts:
                 if option.startswith("--"):
-                    found[f"icf {verb} {option}"] = bool(parameter.required)
-    return found
+                    yield f"icf {verb} {option}", bool(parameter.required)
 
 
 def read_record() -> dict[str, Entry]:

@@ -34,7 +34,6 @@ __all__ = [
     "hook_name",
     "load_object",
     "load_plugins",
-    "one_line",
     "plugin_names",
     "register_module",
 ]
@@ -163,7 +162,7 @@ def _describe(point: metadata.EntryPoint) -> PluginInfo:
 
 
 class _RuleError(Exception):
-    """A plugin that was imported, but breaks a rule."""
+    """A plugin that breaks a rule."""
 
     def __init__(self, reason: str, status: Status = Status.failed) -> None:
         super().__init__(reason)

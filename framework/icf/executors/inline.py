@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from icf.errors import IcfError
+from icf.errors import IcfError, one_line
 from icf.pipeline.fit import fit_fold
 from icf.pipeline.jobs import FoldJob
-from icf.plugins import one_line
 
 
 class InlineExecutor:

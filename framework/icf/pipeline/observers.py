@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pluggy
 
 from icf import hookspecs
-from icf.errors import PluginError
+from icf.errors import PluginError, one_line
 from icf.events import Event
 from icf.plan import ObserverChoice
-from icf.plugins import load_object, one_line
+from icf.plugins import load_object
 
 
 class Observers:

@@ -22,9 +22,8 @@ from icf.components import (
     Sampling,
     Schedule,
 )
-from icf.errors import IcfError, PluginError
+from icf.errors import IcfError, PluginError, one_line
 from icf.plan import Choice
-from icf.plugins import one_line
 
 
 def _has(*names: str) -> Callable[[Any], bool]:

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 
 from icf.catalogue import PluginInfo
 from icf.components import Component
-from icf.errors import IcfError, PluginError, did_you_mean
+from icf.errors import IcfError, PluginError, did_you_mean, one_line
 from icf.local import LocalPlugin, read_local_plugins, restore_local_plugins
-from icf.plugins import load_object, load_plugins, one_line
+from icf.plugins import load_object, load_plugins
 from icf.testing import common
 from icf.testing.case import Case, CheckFailure, CheckSkipped, Example, Given
 
