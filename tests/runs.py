@@ -6,14 +6,31 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from training import DIGITS
 
 MAIN = "import sys; from icf.cli.main import main; sys.exit(main())"
+
+
+@contextmanager
+def isolated(patch: pytest.MonkeyPatch, cache: Path) -> Iterator[None]:
+    """Run what is in the block, Ray too, with a cache and a Ray session of its own, and one thread."""
+    patch.setenv("ICF_CACHE", str(cache))
+    patch.setenv("RAY_AUTH_MODE", "disabled")
+    patch.setenv("OMP_NUM_THREADS", "1")
+    patch.delenv("RAY_ADDRESS", raising=False)
+    patch.delenv("ICF_RUNS", raising=False)
+    # A socket's path must not be longer than 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="icf-") as folder:
+        patch.setenv("RAY_TMPDIR", folder)
+        yield
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 import textwrap
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from icf.cli.main import main
 from icf.local import restore_local_plugins
 from icf.pipeline.files import read_json
 from icf.plan import load_plan
-from runs import MAIN, find_run
+from runs import MAIN, find_run, isolated
 from training import save_digits
 
 TEAM = Path(__file__).parents[1] / "baseline_team"
@@ -87,16 +86,9 @@ HEAVY = """
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path, tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("ICF_CACHE", str(tmp_path_factory.getbasetemp() / "baseline-cache"))
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.delenv("ICF_RUNS", raising=False)
     monkeypatch.chdir(tmp_path)
     Path("faces.toml").write_text(RECIPE)
-    # A socket's path must not be longer than 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="icf-") as folder:
-        monkeypatch.setenv("RAY_TMPDIR", folder)
+    with isolated(monkeypatch, tmp_path_factory.getbasetemp() / "baseline-cache"):
         yield
     restore_local_plugins(())
 

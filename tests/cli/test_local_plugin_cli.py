@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import textwrap
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from PIL import Image
 from icf.cli.main import main
 from icf.pipeline.files import read_json
 from icf.plan import load_plan
-from runs import find_run
+from runs import find_run, isolated
 from training import DIGITS
 
 LOSS = '''
@@ -73,15 +72,8 @@ SMALL = (
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path, tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("ICF_CACHE", str(tmp_path_factory.getbasetemp() / "local-plugin-cache"))
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.delenv("ICF_RUNS", raising=False)
     monkeypatch.chdir(tmp_path)
-    # A socket's path must not be longer than 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="icf-") as folder:
-        monkeypatch.setenv("RAY_TMPDIR", folder)
+    with isolated(monkeypatch, tmp_path_factory.getbasetemp() / "local-plugin-cache"):
         yield
 
 

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
-import typer
 
-from icf.cli.main import app
 from icf.overrides import merge
 from icf.plan import make_plan
 from icf.plugins import load_plugins
@@ -30,15 +27,6 @@ def test_recipes_are_accepted(block):
         "baseline/loss",
         "baseline/transform",
     ]
-
-
-@pytest.mark.parametrize("command", [line for block in find_blocks("sh") for line in block.splitlines()])
-def test_commands_parse(command):
-    group = typer.main.get_command(app)
-    arguments = shlex.split(command)[1:]
-    name, subcommand, rest = group.resolve_command(group.make_context("icf", [*arguments[:1]]), arguments)
-    assert name == arguments[0]
-    subcommand.make_context(name, rest)
 
 
 def test_every_component_of_the_table_exists():

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from icf.pipeline.jobs import Executor, FoldJob, Placement
 from icf.pipeline.listener import Listener
 from icf.pipeline.run import run_pipeline
 from processes import has_ended, is_loopback, list_descendants, list_listening, read_command
-from runs import find_run, finish, start_run, wait_until
+from runs import find_run, finish, isolated, start_run, wait_until
 from training import (
     DIGITS,
     TOY,
@@ -67,13 +66,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(site)
         patch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
-        patch.setenv("ICF_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.delenv("RAY_ADDRESS", raising=False)
-        # A socket's path must not be longer than 107 bytes.
-        with tempfile.TemporaryDirectory(prefix="icf-") as folder:
-            patch.setenv("RAY_TMPDIR", folder)
+        with isolated(patch, tmp_path_factory.mktemp("cache")):
             yield
     for name in ("toy", "toy_parts"):
         sys.modules.pop(name, None)
