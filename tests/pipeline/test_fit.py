@@ -24,7 +24,7 @@ from training import TOY, TOY_PARTS, choose_spite, fit, make_jobs, make_plan, re
 
 installer = pytest.fixture(distributions.installer)
 
-NOISY = ("train.epochs=12", "train.early_stopping=2", "optimizer.lr=0.05", 'scheduler="scheduler/constant"')
+NOISY = ("train.epochs=12", "train.early_stopping=2", "optimizer.lr=0.1", 'scheduler="scheduler/constant"')
 """A rate so high that scores go up and down."""
 
 PLAIN_SGD = (
