@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
@@ -20,13 +22,12 @@ def predict_logits(
     batch_size: int,
     device: torch.device,
     precision: torch.dtype | None,
-    view: str | None = None,
 ) -> torch.Tensor:
-    """Return logits, float32 [N, K] on the CPU, for rows of the pixel cache, as one view sees them."""
+    """Return logits, float32 [N, K] on the CPU, for rows of the pixel cache, as the plain view sees them."""
     model.eval()
     parts = []
     for start in range(0, len(rows), batch_size):
-        images = make_view(batches.read(rows[start : start + batch_size]), view)
+        images = batches.read(rows[start : start + batch_size])
         with autocast(device, precision):
             parts.append(model(images).float().cpu())
     if parts:
@@ -34,23 +35,39 @@ def predict_logits(
     return torch.zeros((0, model(batches.read(np.zeros(1, np.int64))).shape[1]))
 
 
+@torch.inference_mode()
 def predict_probabilities(
-    model: nn.Module,
+    models: Sequence[nn.Module],
     batches: Batches,
     rows: IntArray,
     section: Inference,
     device: torch.device,
     precision: torch.dtype | None,
 ) -> FloatArray:
-    """Return probabilities, float64 [N, K], averaged over the plain view and those of ``inference.tta``."""
+    """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and ``inference.tta``.
 
-    def predict(view: str | None) -> FloatArray:
-        return softmax(predict_logits(model, batches, rows, section.batch_size, device, precision, view))
+    Every image is read once, for all models and views; no view's probabilities outlive their batch.
+    """
+    for model in models:
+        model.eval()
+    parts = []
+    for chosen in np.split(rows, range(section.batch_size, len(rows), section.batch_size)):
+        # Without rows, one is predicted all the same: only a model knows how many classes it has.
+        images = batches.read(chosen if len(chosen) else np.zeros(1, np.int64))
+        parts.append(np.stack([_average_views(model, images, section, device, precision) for model in models]))
+    probabilities: FloatArray = np.concatenate(parts, axis=1)[:, : len(rows)]
+    return probabilities
 
-    total = predict(None)
-    for view in section.tta:
-        total += predict(view)
-    return total / (1 + len(section.tta))
+
+def _average_views(
+    model: nn.Module, images: torch.Tensor, section: Inference, device: torch.device, precision: torch.dtype | None
+) -> FloatArray:
+    views: list[FloatArray] = []
+    for view in (None, *section.tta):
+        with autocast(device, precision):
+            logits = model(make_view(images, view))
+        views.append(softmax(logits.float().cpu()))
+    return sum(views[1:], start=views[0]) / len(views)
 
 
 def softmax(logits: torch.Tensor) -> FloatArray:
