@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from icf.components import FloatArray, IntArray
-from icf.pipeline.batches import Batches, make_view
+from icf.pipeline.inputs import Inputs
 from icf.pipeline.network import autocast
 from icf.sections import Inference
 
@@ -15,7 +15,7 @@ from icf.sections import Inference
 @torch.inference_mode()
 def predict_logits(
     model: nn.Module,
-    batches: Batches,
+    batches: Inputs,
     rows: IntArray,
     batch_size: int,
     device: torch.device,
@@ -26,7 +26,7 @@ def predict_logits(
     model.eval()
     parts = []
     for start in range(0, len(rows), batch_size):
-        images = make_view(batches.read(rows[start : start + batch_size]), view)
+        images = batches.read(rows[start : start + batch_size], view)
         with autocast(device, precision):
             parts.append(model(images).float().cpu())
     if parts:
@@ -36,7 +36,7 @@ def predict_logits(
 
 def predict_probabilities(
     model: nn.Module,
-    batches: Batches,
+    batches: Inputs,
     rows: IntArray,
     section: Inference,
     device: torch.device,
