@@ -39,8 +39,9 @@ def test_what_is_written_is_read(tmp_path: Path, dtype: torch.dtype, shape: tupl
 def test_a_view_at_test_time_is_an_array_of_its_own(tmp_path: Path) -> None:
     plain, flipped = torch.randn(7, 2), torch.randn(7, 2)
     embeddings = open_arrays(tmp_path, plain=plain, **{"horizontal-flip": flipped})
-    assert torch.equal(embeddings.read(ROWS), plain[ROWS])
-    assert torch.equal(embeddings.read(ROWS, "horizontal-flip"), flipped[ROWS])
+    first, second = embeddings.read_views(ROWS, ["horizontal-flip"])
+    assert torch.equal(first, plain[ROWS])
+    assert torch.equal(second, flipped[ROWS])
 
 
 def test_training_takes_one_of_the_augmented_views(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +29,15 @@ class Batches:
         self._mean = _to_channels(spec.mean, device) * 255
         self._scale = 1 / (_to_channels(spec.std, device) * 255)
 
-    def read(self, rows: IntArray, view: str | None = None) -> torch.Tensor:
-        """Return float32 [B, C, H, W] on the device, not augmented, as one test-time view sees it.
+    def read(self, rows: IntArray) -> torch.Tensor:
+        """Return float32 [B, C, H, W] on the device, in channels-last memory, not augmented."""
+        return self._normalise(self._gather(rows))
 
-        Without a view, it is in channels-last memory.
-        """
-        return make_view(self._normalise(self._gather(rows)), view)
+    def read_views(self, rows: IntArray, views: Sequence[str]) -> Iterator[torch.Tensor]:
+        """Yield what ``read`` returns, and then each test-time view of it; every image is read once."""
+        images = self.read(rows)
+        for view in (None, *views):
+            yield make_view(images, view)
 
     def read_augmented(self, rows: IntArray, seed: int) -> torch.Tensor:
         """Return float32 [B, C, H, W], augmented with randomness from ``seed`` alone."""

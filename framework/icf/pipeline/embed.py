@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from icf.components import IntArray
-from icf.pipeline.batches import Batches
+from icf.pipeline.batches import Batches, make_view
 from icf.pipeline.cache import cache_dir, count_cores
 from icf.pipeline.embeddings import AUGMENTED, PLAIN, EmbeddingFiles, write_array
 from icf.pipeline.environment import describe_environment
@@ -171,7 +171,11 @@ def _list_test_tasks(backbone: Backbone, data: Prepared, key: str) -> list[_Task
 
 def _list_plain_tasks(plan: Plan, rows: Rows, images: Batches, key: str) -> list[_Task]:
     views = (None, *plan.recipe.inference.tta)
-    return [_make_task(view or PLAIN, digest(key, view), rows, [partial(images.read, view=view)]) for view in views]
+    return [_make_task(view or PLAIN, digest(key, view), rows, [partial(_read_view, images, view)]) for view in views]
+
+
+def _read_view(images: Batches, view: str | None, rows: IntArray) -> torch.Tensor:
+    return make_view(images.read(rows), view)
 
 
 def _make_task(name: str, key: str, rows: Rows, reads: Sequence[Read]) -> _Task:

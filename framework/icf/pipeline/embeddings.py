@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +69,14 @@ class Embeddings:
         self._views = files.views
         self._device = device
 
-    def read(self, rows: IntArray, view: str | None = None) -> torch.Tensor:
-        """Return [B, ...] on the device: of images that are not augmented, as one test-time view sees them."""
-        return self._gather(view or PLAIN, rows)
+    def read(self, rows: IntArray) -> torch.Tensor:
+        """Return [B, ...] on the device, of images that are not augmented."""
+        return self._gather(PLAIN, rows)
+
+    def read_views(self, rows: IntArray, views: Sequence[str]) -> Iterator[torch.Tensor]:
+        """Yield what ``read`` returns, and then the same of each test-time view."""
+        for view in (PLAIN, *views):
+            yield self._gather(view, rows)
 
     def read_augmented(self, rows: IntArray, seed: int) -> torch.Tensor:
         """Return [B, ...] on the device; ``seed`` chooses one of the augmented views for each row."""

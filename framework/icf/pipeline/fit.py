@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from icf.components import IntArray
+from icf.components import FloatArray, IntArray
 from icf.errors import FoldError
 from icf.local import restore_local_plugins
 from icf.pipeline import checkpoint
@@ -231,8 +231,10 @@ def predict_fold(trainer: Trainer) -> None:
     if trainer.model is not trainer.whole:
         checkpoint.save_weights(folder.checkpoints / "best.safetensors", trainer.whole, _describe_weights(trainer))
 
-    def predict(batches: Inputs, rows: IntArray) -> np.ndarray:
-        return predict_probabilities(trainer.model, batches, rows, recipe.inference, trainer.device, trainer.precision)
+    def predict(batches: Inputs, rows: IntArray) -> FloatArray:
+        models, section = [trainer.model], recipe.inference
+        found: FloatArray = predict_probabilities(models, batches, rows, section, trainer.device, trainer.precision)[0]
+        return found
 
     probabilities = predict(trainer.batches, data.val_rows)
     targets = data.targets[data.val_rows]

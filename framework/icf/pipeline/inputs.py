@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,8 +20,12 @@ from icf.plan import Plan
 class Inputs(Protocol):
     """Network inputs for any rows of one pixel cache."""
 
-    def read(self, rows: IntArray, view: str | None = None) -> torch.Tensor:
-        """Return [B, ...] on the device, not augmented, as one test-time view sees it; None is the plain one."""
+    def read(self, rows: IntArray) -> torch.Tensor:
+        """Return [B, ...] on the device, not augmented."""
+        ...
+
+    def read_views(self, rows: IntArray, views: Sequence[str]) -> Iterator[torch.Tensor]:
+        """Yield what ``read`` returns, and then the same of each test-time view."""
         ...
 
     def read_augmented(self, rows: IntArray, seed: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from icf.components import FloatArray, PixelArray
+from icf.components import FloatArray, IntArray, PixelArray
 from icf.errors import BadImagesError, IcfError, Problem
 from icf.local import LocalPlugin, match_local_plugins, restore_local_plugins
 from icf.pipeline.batches import Batches
@@ -55,10 +55,10 @@ def predict_images(
     bad = list_errors(cache, images)
     if not len(rows):
         raise BadImagesError("none of the images can be read", bad)
-    members = [_predict_fold(plan, path, metadata["classes"], spec, cache.path, rows) for path in weights]
+    members = _predict_members(plan, weights, len(metadata["classes"]), spec, cache.path, rows)
     names = [str(images[row]) if isinstance(images[row], Path) else str(row) for row in rows]
     notes = tuple(read_json(folder.data)["notes"])
-    return Predictions(tuple(metadata["classes"]), tuple(names), combine(plan, members), tuple(bad), notes)
+    return Predictions(tuple(metadata["classes"]), tuple(names), combine(plan, list(members)), tuple(bad), notes)
 
 
 def _needed_plugins(plan: Plan) -> tuple[LocalPlugin, ...]:
@@ -80,11 +80,13 @@ def find_weights(folder: RunFolder) -> list[Path]:
     return weights
 
 
-def _predict_fold(
-    plan: Plan, weights: Path, classes: Sequence[str], spec: Preprocessing, cache: Path, rows: np.ndarray
+def _predict_members(
+    plan: Plan, weights: Sequence[Path], num_classes: int, spec: Preprocessing, cache: Path, rows: IntArray
 ) -> FloatArray:
+    """Return the probabilities of every fold's model, float64 [M, N, K]."""
     device = choose_device(plan.recipe.compute.device)
-    model = build_model(plan, len(classes), spec, fold=0, pretrained=False).to(device)
-    load_weights(weights, model)
-    precision = choose_precision(plan.recipe.compute.precision, model, device)
-    return predict_probabilities(model, Batches(cache, spec, device), rows, plan.recipe.inference, device, precision)
+    models = [build_model(plan, num_classes, spec, fold=0, pretrained=False).to(device) for _ in weights]
+    for path, model in zip(weights, models, strict=True):
+        load_weights(path, model)
+    precision = choose_precision(plan.recipe.compute.precision, models[0], device)
+    return predict_probabilities(models, Batches(cache, spec, device), rows, plan.recipe.inference, device, precision)
