@@ -31,20 +31,30 @@ FILES = 1000
 ROWS_PER_GROUP = 7
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Of a stage: seconds, seconds of processor time, and the peak memory of the process in MB while it ran."""
+
+    seconds: float
+    processor: float
+    megabytes: float
+
+
 @dataclass
 class Stages:
-    """Stages as they end: name -> seconds and peak memory of the process in MB while it ran."""
+    """Stages as they end: name -> cost."""
 
-    found: dict[str, tuple[float, float]] = field(default_factory=dict)
+    found: dict[str, Cost] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time what is in the block."""
         _forget_peak()
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         yield
-        self.found[name] = time.perf_counter() - started, _read_status("VmHWM")
-        print(f"{name}: {self.found[name][0]:.1f} s, {self.found[name][1]:,.0f} MB", file=sys.stderr, flush=True)
+        cost = Cost(time.perf_counter() - started, time.process_time() - busy, _read_status("VmHWM"))
+        self.found[name] = cost
+        print(f"{name}: {cost.seconds:.1f} s, {cost.megabytes:,.0f} MB", file=sys.stderr, flush=True)
 
 
 def _forget_peak() -> None:
@@ -82,8 +92,8 @@ def index_csv(folder: Path) -> None:
     check_content(load_csv(params, DatasetContext(cache_dir=folder)))
 
 
-def run_stages(rows: int, classes: int, scored: int, folder: Path) -> dict[str, tuple[float, float]]:
-    """Run every stage; return its seconds and peak MB."""
+def run_stages(rows: int, classes: int, scored: int, folder: Path) -> dict[str, Cost]:
+    """Run every stage; return what it costs."""
     os.environ["ICF_CACHE"] = str(folder / "cache")
     stages = Stages()
     images = folder / "images"
@@ -132,13 +142,13 @@ def score(plan: Any, rows: int, classes: int) -> None:
     bootstrap(build_metrics(plan, classes), probabilities, targets, groups, 0)
 
 
-def print_stages(stages: dict[str, tuple[float, float]]) -> None:
+def print_stages(stages: dict[str, Cost]) -> None:
     """Print the table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("stage", "seconds", "peak MB"):
+    for name in ("stage", "seconds", "processor", "peak MB"):
         table.add_column(name, justify="left" if name == "stage" else "right")
-    for name, (seconds, megabytes) in stages.items():
-        table.add_row(name, f"{seconds:,.1f}", f"{megabytes:,.0f}")
+    for name, cost in stages.items():
+        table.add_row(name, f"{cost.seconds:,.1f}", f"{cost.processor:,.1f}", f"{cost.megabytes:,.0f}")
     Console().print(table)
 
 
