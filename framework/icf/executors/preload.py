@@ -7,8 +7,8 @@ import gc
 import importlib
 import os
 
-MODULES = "ICF_PRELOAD"
-"""Environment variable with the names of the modules, separated by commas."""
+MODULES = "_ICF_PRELOAD"
+"""Environment variable with the names of the modules, separated by commas; for the server only."""
 
 for name in filter(None, os.environ.get(MODULES, "").split(",")):
     # Whatever is wrong with a module is told where it is used, by the fold that needs it.
