@@ -147,7 +147,7 @@ def _fit(run: _Run, data: Prepared, split: Split, place: Place, observers: Obser
     placement, executor = place(plan, split.count, work)
     jobs = [_make_job(run, data, split, fold, placement) for fold in range(split.count)]
     done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]
-    write_json(run.folder.path / "placement.json", asdict(placement))
+    write_json(run.folder.placement, asdict(placement))
     with run.stage("fit") as outcome:
         run.listener.folds_placed(placement, split.count, done)
         waiting = [job for job in jobs if job.fold not in done]

@@ -29,6 +29,8 @@ class TrainingState:
     best_score: float = math.nan
     stale: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What each part of the fold has taken (``icf.pipeline.clock.PARTS``)."""
 
 
 @dataclass
