@@ -86,7 +86,7 @@ def write_fold(folder: RunFolder, plan: Plan, fold: int, classes: Sequence[str],
     best = int(np.argmax([row[plan.metrics[0].ref] for row in history]))
     metrics = score_rows(build_metrics(plan, len(classes)), probabilities, split["target"][rows])
     result = {"fold": fold, "best_epoch": best, "epochs": epochs, "rows": len(rows), "precision": "float32"}
-    write_json(files.metrics, {**result, "metrics": metrics, "seconds": FOLD_SECONDS})
+    write_json(files.metrics, {**result, "metrics": metrics, "prefetch": "two threads", "seconds": FOLD_SECONDS})
     tiles = [[rng.integers(0, 256, (24, 24, 3), dtype=np.uint8) for _ in range(8)] for _ in range(4)]
     Image.fromarray(np.vstack([np.hstack(line) for line in tiles])).save(files.augmented)
 
@@ -186,7 +186,10 @@ def test_the_time_of_all_folds_is_added_up(tmp_path: Path) -> None:
     assert "waiting for batches: reading and augmenting 18 s 27 %" in text
     assert "saving weights and state 0.0 s 0 %" in text
     assert "together 1 min 06 s" in text
-    assert "executor inline: a test folds 1 at a time, 2 threads each device cpu number format float32" in text
+    assert (
+        "executor inline: a test folds 1 at a time, 2 threads each device cpu number format float32 batches two threads"
+        in text
+    )
 
 
 def test_strings_of_the_data_are_escaped(tmp_path: Path) -> None:

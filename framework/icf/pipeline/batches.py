@@ -33,9 +33,23 @@ class Batches:
         """Return float32 [B, C, H, W] on the device, in channels-last memory, not augmented."""
         return self._normalise(self._gather(rows))
 
+    @property
+    def thread_safe(self) -> bool:
+        """Tell whether a thread may augment while another trains."""
+        return all(getattr(transform, "thread_safe", True) for transform in self._augment)
+
     def read_augmented(self, rows: IntArray, seed: int) -> torch.Tensor:
         """Return float32 [B, C, H, W], augmented with randomness from ``seed`` alone."""
-        return self._normalise(self.augment(rows, seed))
+        return self.deliver(self.prepare(rows, seed))
+
+    def prepare(self, rows: IntArray, seed: int) -> torch.Tensor:
+        """Do what a thread beside the training can do: everything on a CPU, and up to the copy for a GPU."""
+        images = self.augment(rows, seed)
+        return images.pin_memory() if self._device.type == "cuda" else self._normalise(images)
+
+    def deliver(self, prepared: torch.Tensor) -> torch.Tensor:
+        """Return float32 [B, C, H, W] on the device from what ``prepare`` returned."""
+        return self._normalise(prepared) if self._device.type == "cuda" else prepared
 
     def augment(self, rows: IntArray, seed: int) -> torch.Tensor:
         """Return augmented uint8 [B, C, H, W].

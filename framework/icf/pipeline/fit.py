@@ -6,6 +6,8 @@ import io
 import math
 import shutil
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -28,7 +30,7 @@ from icf.pipeline.products import blame, check_logits, check_loss
 from icf.pipeline.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.team import Team, unwrap
-from icf.pipeline.trainer import Trainer, TrainingState, build_trainer
+from icf.pipeline.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch
 
 PROGRESS_SECONDS = 0.4
 
@@ -105,14 +107,18 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
     set_training_mode(trainer.network)
     total = torch.zeros((), dtype=torch.float64, device=trainer.device)
     started = last = time.monotonic()
-    # Pieces of nearly equal size: a last batch of one image would break batch normalisation.
-    for step, batch in enumerate(np.array_split(rows, trainer.steps)):
-        position = (trainer.job.fold, state.epoch, step, trainer.team.rank)
-        torch.manual_seed(derive_seed(seed, Purpose.STEP, *position))
-        total += train_step(trainer, batch, step, derive_seed(seed, Purpose.AUGMENT, *position)) * len(batch)
-        if trainer.team.is_main and time.monotonic() - last > PROGRESS_SECONDS:
-            last = time.monotonic()
-            _write_progress(trainer, step + 1, last - started)
+    # Batches of nearly equal size: a last one of a single image would break batch normalisation.
+    batches = np.array_split(rows, trainer.steps)
+    steps = [cut_batch(trainer, batch, step) for step, batch in enumerate(batches)]
+    requests = [(piece.rows, piece.seed) for pieces in steps for piece in pieces]
+    with closing(trainer.loader.load(requests)) as images:
+        for step, (batch, pieces) in enumerate(zip(batches, steps, strict=True)):
+            position = (trainer.job.fold, state.epoch, step, trainer.team.rank)
+            torch.manual_seed(derive_seed(seed, Purpose.STEP, *position))
+            total += train_step(trainer, pieces, step, images) * len(batch)
+            if trainer.team.is_main and time.monotonic() - last > PROGRESS_SECONDS:
+                last = time.monotonic()
+                _write_progress(trainer, step + 1, last - started)
     with count_seconds(state.seconds, "steps"):  # a GPU is still at work
         mean = trainer.team.average(float(total)) / len(rows)
     if not math.isfinite(mean):
@@ -125,26 +131,24 @@ def _describe_divergence(what: str, state: TrainingState) -> FoldError:
     return FoldError(f"{what} in epoch {state.epoch + 1}; {advice}")
 
 
-def train_step(trainer: Trainer, batch: IntArray, step: int, seed: int) -> torch.Tensor:
-    """Do one optimizer step on a batch of cache rows; return the team's share of the mean loss, float64."""
-    recipe, seconds = trainer.job.plan.recipe, trainer.state.seconds
+def train_step(trainer: Trainer, pieces: Sequence[Piece], step: int, images: Iterator[torch.Tensor]) -> torch.Tensor:
+    """Do one optimizer step on a batch, whose ``images`` come piece by piece.
+
+    Return the team's share of the mean loss, float64.
+    """
+    seconds = trainer.state.seconds
     factor = trainer.schedule.factor(trainer.state.epoch * trainer.steps + step)
     for group, rate in zip(trainer.optimizer.param_groups, trainer.base_rates, strict=True):
         group["lr"] = rate * factor
-    # As many pieces on every rank, or their gradients' averages would wait for each other.
-    largest = -(-len(batch) // trainer.team.size)
-    pieces = np.array_split(trainer.team.share(batch), min(recipe.train.accumulate, largest))
     total = torch.zeros((), dtype=torch.float64, device=trainer.device)
-    for index, piece in enumerate(pieces):
-        # A rank without rows still takes part in the average, with weight zero.
-        rows, weight = (piece, len(piece) * trainer.team.size / len(batch)) if len(piece) else (batch[:1], 0.0)
+    for piece in pieces:
         with count_seconds(seconds, "batches"):
-            images = trainer.batches.read_augmented(rows, seed + index)
+            inputs = next(images)
         with count_seconds(seconds, "steps"):
-            targets = torch.from_numpy(trainer.data.targets[rows]).to(trainer.device)
-            loss = _compute_loss(trainer, images, targets)
-            trainer.scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach().double() * weight
+            targets = torch.from_numpy(trainer.data.targets[piece.rows]).to(trainer.device)
+            loss = _compute_loss(trainer, inputs, targets)
+            trainer.scaler.scale(loss * piece.weight).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach().double() * piece.weight
     with count_seconds(seconds, "steps"):
         _update_weights(trainer)
     return total
@@ -269,6 +273,7 @@ def save_result(trainer: Trainer, probabilities: FloatArray) -> None:
         "rows": len(targets),
         "precision": str(trainer.precision or torch.float32).removeprefix("torch."),
         "metrics": metrics,
+        "prefetch": str(trainer.loader.prefetch or "not chosen: too few steps"),
         "seconds": {part: round(value, 3) for part, value in trainer.state.seconds.items()},
     }
     write_json(trainer.job.folder.metrics, result)
@@ -279,7 +284,8 @@ def _write_progress(trainer: Trainer, step: int, seconds: float) -> None:
     speed = done / seconds if seconds else None
     epochs = trainer.job.plan.recipe.train.epochs
     position = {"epoch": trainer.state.epoch, "epochs": epochs, "step": step, "steps": trainer.steps}
-    write_json(trainer.job.folder.progress, {"key": trainer.job.key, **position, "images_per_second": speed})
+    chosen = {"images_per_second": speed, "prefetch": str(trainer.loader.prefetch or "")}
+    write_json(trainer.job.folder.progress, {"key": trainer.job.key, **position, **chosen})
 
 
 def _write_augmented(trainer: Trainer) -> None:

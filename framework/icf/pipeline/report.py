@@ -52,6 +52,7 @@ def write_report(
     """
     metrics = read_json(folder.metrics)
     split = read_json(folder.path / "split.json")
+    results = [read_json(folder.fold(fold["fold"]).metrics) for fold in metrics["folds"]]
     content = {
         "plan": plan,
         "folder": folder.path.name,
@@ -70,8 +71,8 @@ def write_report(
         "warnings": list(dict.fromkeys([*plan.warnings, *data.warnings, *split["warnings"], *warnings])),
         "split": _describe_split(folder, split),
         "seconds": seconds,
-        "fold_times": _add_up_folds(folder, metrics["folds"]),
-        "compute": _describe_compute(folder, data, metrics["folds"]),
+        "fold_times": _add_up_folds(results),
+        "compute": _describe_compute(folder, data, results),
         "recipe": to_toml(plan.filled_recipe()),
         "environment": list(flatten(environment)),
     }
@@ -176,19 +177,20 @@ def _describe_classes(confusion: IntArray, classes: Sequence[str]) -> dict[str, 
     }
 
 
-def _add_up_folds(folder: RunFolder, folds: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
+def _add_up_folds(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
     """Return what each part of training took, in seconds of all folds together, in the order of PARTS."""
-    seconds = [read_json(folder.fold(fold["fold"]).metrics)["seconds"] for fold in folds]
+    seconds = [result["seconds"] for result in results]
     return [(text, sum(fold.get(part, 0.0) for fold in seconds)) for part, text in PARTS.items()]
 
 
-def _describe_compute(folder: RunFolder, data: Prepared, folds: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _describe_compute(folder: RunFolder, data: Prepared, results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     placed = Placement(**read_json(folder.placement))
     lines = [
         ("executor", f"{placed.executor}: {placed.reason}"),
         ("folds", f"{placed.concurrent} at a time, {format_count(placed.threads, 'thread')} each"),
         ("device", placed.device),
-        ("number format", ", ".join(sorted({fold["precision"] for fold in folds}))),
+        ("number format", ", ".join(sorted({result["precision"] for result in results}))),
+        ("batches", results[0]["prefetch"]),
     ]
     caches = [rows.cache.path for rows in (data.train, data.test) if rows is not None]
     size = sum(path.stat().st_size for path in caches if path.exists())

@@ -163,7 +163,7 @@ def _fit(run: _Run, data: Prepared, split: Split, place: Place, observers: Obser
 
 def _make_job(run: _Run, data: Prepared, split: Split, fold: int, placement: Placement) -> FoldJob:
     key = digest(run.plan.identity, data.key, split.hash, fold, placement.threads, placement.device)
-    return FoldJob(run.plan, run.folder.path, fold, placement.threads, key)
+    return FoldJob(run.plan, run.folder.path, fold, placement.threads, key, placement.concurrent * placement.workers)
 
 
 def run_folds(

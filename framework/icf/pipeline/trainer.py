@@ -12,8 +12,10 @@ from torch import nn
 
 from icf.components import IntArray, LossContext, OptimizerContext, SamplerContext, Schedule, SchedulerContext
 from icf.pipeline.batches import Batches
+from icf.pipeline.cache import count_cores
 from icf.pipeline.fold_data import FoldData
 from icf.pipeline.jobs import FoldJob
+from icf.pipeline.loader import Loader
 from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
 from icf.pipeline.products import CheckedSchedule, build, build_sampler, build_transform
 from icf.pipeline.seeds import Purpose, derive_seed
@@ -33,6 +35,15 @@ class TrainingState:
     """What each part of the fold has taken (``icf.pipeline.clock.PARTS``)."""
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Rows of a batch that go through the network at once, their part of its mean, and the seed of their pixels."""
+
+    rows: IntArray
+    weight: float
+    seed: int
+
+
 @dataclass
 class Trainer:
     """Everything that trains one fold."""
@@ -50,6 +61,7 @@ class Trainer:
     schedule: Schedule
     order: Callable[[int], IntArray]
     batches: Batches
+    loader: Loader
     scaler: torch.amp.GradScaler
     steps: int
     state: TrainingState = field(default_factory=TrainingState)
@@ -78,7 +90,11 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         plan.scheduler,
         SchedulerContext(steps_per_epoch=steps, epochs=recipe.train.epochs, maximize=plan.metrics[0].maximize),
     )
-    augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
+
+    def open_batches() -> Batches:
+        augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
+        return Batches(data.train_cache, data.preprocessing, device, augment)
+
     precision = choose_precision(recipe.compute.precision, model, device)
     return Trainer(
         job=job,
@@ -93,7 +109,29 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         base_rates=[group["lr"] for group in optimizer.param_groups],
         schedule=schedule,
         order=order,
-        batches=Batches(data.train_cache, data.preprocessing, device, augment),
+        batches=open_batches(),
+        loader=Loader(recipe.compute.prefetch, open_batches, device, count_spare_cores(job, device)),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         steps=steps,
     )
+
+
+def count_spare_cores(job: FoldJob, device: torch.device) -> int:
+    """Return how many of the fold's share of cores its step leaves idle; a GPU's step needs one of them."""
+    if device.type == "cuda":
+        return job.threads - 1
+    return max(0, count_cores() // job.concurrent - job.threads)
+
+
+def cut_batch(trainer: Trainer, batch: IntArray, step: int) -> list[Piece]:
+    """Return this rank's pieces of a batch of cache rows."""
+    recipe, team = trainer.job.plan.recipe, trainer.team
+    seed = derive_seed(recipe.train.seed, Purpose.AUGMENT, trainer.job.fold, trainer.state.epoch, step, team.rank)
+    # As many pieces on every rank, or their gradients' averages would wait for each other.
+    largest = -(-len(batch) // team.size)
+    parts = np.array_split(team.share(batch), min(recipe.train.accumulate, largest))
+    # A rank without rows still takes part in the average, with weight zero.
+    return [
+        Piece(rows if len(rows) else batch[:1], len(rows) * team.size / len(batch), seed + index)
+        for index, rows in enumerate(parts)
+    ]
