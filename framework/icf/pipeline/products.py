@@ -161,6 +161,7 @@ class CheckedTransform:
         self._choice = choice
         self._transform: BatchTransform = build(choice, ctx)
         self.thread_safe = bool(getattr(self._transform, "thread_safe", True))
+        self.geometric = bool(getattr(self._transform, "geometric", False))
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return the changed batch; PluginError unless it is uint8, of as many images and channels."""
