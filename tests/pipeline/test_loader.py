@@ -116,7 +116,7 @@ class Kit:
 def test_batches_are_the_same_bits_for_any_number_of_threads(threads: int, tmp_path: Path) -> None:
     kit = Kit(tmp_path)
     expected = [Batches(kit.cache, kit.spec, CPU, [Shift()]).read_augmented(*request) for request in REQUESTS]
-    loading = Loader(threads, kit.open, CPU, spare=0)
+    loading = Loader(threads, kit.open(), kit.open, CPU, spare=0)
     for _ in range(2):
         found = list(loading.load(REQUESTS))
         assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
@@ -125,15 +125,15 @@ def test_batches_are_the_same_bits_for_any_number_of_threads(threads: int, tmp_p
 
 def test_each_thread_has_transforms_of_its_own(tmp_path: Path) -> None:
     kit = Kit(tmp_path)
-    list(Loader(3, kit.open, CPU, spare=0).load(REQUESTS))
+    list(Loader(3, kit.open(), kit.open, CPU, spare=0).load(REQUESTS))
     callers = [shift.callers for shift in kit.shifts]
-    assert [len(them) for them in callers] == [1, 1, 1]
+    assert [len(them) for them in callers] == [0, 1, 1, 1]
     assert threading.get_ident() not in set.union(*callers)
 
 
 def test_a_transform_that_uses_global_generators_never_runs_beside_the_step(tmp_path: Path) -> None:
     kit = Kit(tmp_path, thread_safe=False)
-    loading = Loader(3, kit.open, CPU, spare=4)
+    loading = Loader(3, kit.open(), kit.open, CPU, spare=4)
     list(loading.load(REQUESTS))
     assert kit.shifts[0].callers == {threading.get_ident()}
     assert loading.prefetch is not None
@@ -163,21 +163,18 @@ def test_the_first_steps_choose_even_over_the_end_of_an_epoch(tmp_path: Path, mo
     now = 0.0
     monkeypatch.setattr(loader.time, "perf_counter", lambda: now)
     kit = Kit(tmp_path)
-    open_batches = kit.open
+    batches = kit.open()
+    read = batches.read_augmented
+    made = 0
 
-    def open_slow() -> Batches:
-        batches = open_batches()
-        read = batches.read_augmented
+    def read_slowly(rows: np.ndarray, seed: int) -> torch.Tensor:
+        nonlocal now, made
+        now += 30 if made == 0 else 0.3  # the first batch warms up
+        made += 1
+        return read(rows, seed)
 
-        def read_slowly(rows: np.ndarray, seed: int) -> torch.Tensor:
-            nonlocal now
-            now += 30 if len(loading._seconds) == 0 else 0.3
-            return read(rows, seed)
-
-        monkeypatch.setattr(batches, "read_augmented", read_slowly)
-        return batches
-
-    loading = Loader("auto", open_slow, CPU, spare=4)
+    monkeypatch.setattr(batches, "read_augmented", read_slowly)
+    loading = Loader("auto", batches, kit.open, CPU, spare=4)
     for _ in range(PROBE + 1):
         assert loading.prefetch is None
         for _ in loading.load(REQUESTS[:1]):

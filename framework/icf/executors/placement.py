@@ -86,6 +86,8 @@ def choose_name(wanted: str, places: int, workers: int, gpus: float, work: int) 
     """Return the executor's name and the reason for it."""
     if wanted != "auto":
         return wanted, "the recipe says so"
+    if work == 0 and workers == 1:
+        return "inline", "heads on embeddings train in no time"
     if os.environ.get("RAY_ADDRESS"):
         return "ray-train", "a Ray cluster is there (RAY_ADDRESS)"
     if workers > 1:
@@ -105,6 +107,10 @@ def make_executor(placement: Placement, compute: Compute) -> Executor:
         from icf.executors.inline import InlineExecutor
 
         return InlineExecutor()
+    if placement.executor == "process":
+        from icf.executors.process import ProcessExecutor
+
+        return ProcessExecutor(placement, compute)
     if placement.executor == "ray-task":
         from icf.executors.ray_task import RayTaskExecutor
 

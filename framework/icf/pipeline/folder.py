@@ -35,6 +35,11 @@ class FoldFolder:
         return self.path / "progress.json"
 
     @property
+    def log(self) -> Path:
+        """What libraries and plugins print while the fold trains in a process of its own; it lies beside the folder."""
+        return self.path.with_suffix(".log")
+
+    @property
     def checkpoints(self) -> Path:
         """Weights of the best epoch, and everything of the last."""
         return self.path / "checkpoint"
@@ -75,6 +80,11 @@ class RunFolder:
     def split(self) -> Path:
         """One row per training image: id, target, group, fold, row of the pixel cache."""
         return self.path / "split.parquet"
+
+    @property
+    def embeddings(self) -> Path:
+        """Where the embeddings of a frozen backbone are, or why there are none; absent when none are wanted."""
+        return self.path / "embeddings.json"
 
     @property
     def test_rows(self) -> Path:

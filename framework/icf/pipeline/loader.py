@@ -16,6 +16,7 @@ import torch
 
 from icf.components import IntArray
 from icf.pipeline.batches import Batches
+from icf.pipeline.inputs import Inputs
 
 Request: TypeAlias = tuple[IntArray, int]
 """Rows of a batch and the seed of its augmentation: together they decide every pixel."""
@@ -112,20 +113,32 @@ def choose_prefetch(reading: float, stepping: float, spare: int) -> Prefetch:
 
 
 class Loader:
-    """Gives the training batches of one epoch after another; each thread has batches, and so transforms, of its own."""
+    """Gives the training batches of one epoch after another, from ``inputs`` or from threads.
+
+    Each thread reads with batches, and so with transforms, that ``open_batches`` made for it alone. ``spare`` is the
+    number of cores that nothing else uses.
+    """
 
     prefetch: Prefetch | None = None
     """None until it is chosen."""
 
     def __init__(
-        self, wanted: Literal["auto"] | int, open_batches: Callable[[], Batches], device: torch.device, spare: int
+        self,
+        wanted: Literal["auto"] | int,
+        inputs: Inputs,
+        open_batches: Callable[[], Batches],
+        device: torch.device,
+        spare: int,
     ) -> None:
+        self._inputs = inputs
         self._open = open_batches
-        self._batches = [open_batches()]
+        self._batches: list[Batches] = []
         self._device = device
         self._spare = spare
         self._seconds: list[tuple[float, float]] = []
-        if not self._batches[0].thread_safe:
+        if not isinstance(inputs, Batches):
+            self.prefetch = Prefetch(0, "embeddings are at hand")
+        elif not inputs.thread_safe:
             self.prefetch = Prefetch(0, "a transform draws from random generators that the step draws from, too")
         elif wanted != "auto":
             self.prefetch = Prefetch(wanted, "the recipe says so")
@@ -145,7 +158,7 @@ class Loader:
     def _load(self, requests: Sequence[Request]) -> Generator[torch.Tensor, None, None]:
         threads = self.prefetch.threads if self.prefetch else 0
         if not threads:
-            yield from (self._batches[0].read_augmented(*request) for request in requests)
+            yield from (self._inputs.read_augmented(*request) for request in requests)
             return
         while len(self._batches) < threads:
             self._batches.append(self._open())
@@ -157,7 +170,7 @@ class Loader:
     def _probe(self, request: Request) -> Generator[torch.Tensor, None, None]:
         """Yield one batch, and time it and the step that follows; choose after enough of them."""
         started = self._read_clock()
-        images = self._batches[0].read_augmented(*request)
+        images = self._inputs.read_augmented(*request)
         read = self._read_clock()
         yield images
         self._seconds.append((read - started, self._read_clock() - read))

@@ -11,7 +11,7 @@ import torch
 
 from icf.components import BatchTransform, IntArray
 from icf.errors import PluginError
-from icf.pipeline.decode import decode_image
+from icf.pipeline.pixels.decode import decode_image
 from icf.pipeline.prepare import Prepared
 from icf.pipeline.products import CheckedTransform, build_transform
 from icf.plan import Choice, Plan
