@@ -32,7 +32,7 @@ def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) 
     functions = build_metrics(plan, len(classes))
     seed = derive_seed(plan.recipe.train.seed, Purpose.BOOTSTRAP)
     scores = bootstrap(functions, oof, targets, groups, seed)
-    fold_results = [read_json(folder.fold(fold).metrics) for fold in range(folds)]
+    fold_results = [_read_result(folder, fold) for fold in range(folds)]
     grouped = len(set(groups)) < len(groups)
     metrics: dict[str, Any] = {
         "select": plan.metrics[0].ref,
@@ -46,6 +46,12 @@ def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) 
         test_scores = bootstrap(functions, test, labels, None, seed)
         metrics["test"] = {name: score.to_json() for name, score in test_scores.items()}
     write_json(folder.metrics, metrics)
+
+
+def _read_result(folder: RunFolder, fold: int) -> dict[str, Any]:
+    """Return a fold's result without what was measured: the run's scores are equal when a run is repeated."""
+    result: dict[str, Any] = read_json(folder.fold(fold).metrics)
+    return {name: value for name, value in result.items() if name not in {"seconds", "prefetch"}}
 
 
 def join_oof(folder: RunFolder, folds: int, classes: Sequence[str]) -> tuple[FloatArray, Any, list[str]]:
