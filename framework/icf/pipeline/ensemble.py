@@ -11,7 +11,7 @@ from icf.components import EnsemblerContext, FloatArray
 from icf.pipeline.files import read_json, read_probabilities, read_table, write_json, write_probabilities
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.products import combine_members
-from icf.pipeline.score import RESAMPLES, bootstrap, build_metrics, count_confusion
+from icf.pipeline.score import bootstrap, build_metrics, count_confusion, describe_bootstrap
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.plan import Plan
 
@@ -38,7 +38,7 @@ def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) 
         "select": plan.metrics[0].ref,
         "oof": {name: score.to_json() for name, score in scores.items()},
         "rows": len(targets),
-        "interval": f"95 % percentile bootstrap, {RESAMPLES} resamples of {'groups' if grouped else 'rows'}",
+        "interval": describe_bootstrap(len(targets), len(classes), grouped=grouped),
         "folds": fold_results,
         "confusion": count_confusion(oof, targets, len(classes)).tolist(),
     }
