@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import jsonschema
 import pytest
 from docs.reference import surface
 
 import icf
-from icf.cli.main import main
 
 RECORD = {"icf.Loss": {"since": "0.1", "required": False}, "icf.Loss.name": {"since": "0.1", "required": True}}
 SURFACE = {"icf.Loss": False, "icf.Loss.name": True}
@@ -55,18 +50,3 @@ def test_a_field_that_must_be_given_now_is_told() -> None:
 def test_what_is_new_enters_the_record_and_the_rest_stays() -> None:
     updated = surface.update_record(RECORD, {**SURFACE, "icf.Loss.colour": False}, "0.3.1")
     assert updated == {**RECORD, "icf.Loss.colour": {"since": "0.3", "required": False}}
-
-
-def test_what_list_plugins_writes_is_what_its_schema_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    schema = json.loads((surface.RECORD.parent / "list-plugins.schema.json").read_text())
-    jsonschema.Draft202012Validator.check_schema(schema)
-    code = tmp_path / "team"
-    code.mkdir()
-    (code / "model.py").write_text("LAYERS = 3\n")
-    assert main(["list-plugins", "--json", "--plugin", str(code), "--no-plugin", "timm"]) == 0
-    content = json.loads(capsys.readouterr().out)
-    jsonschema.validate(content, schema)
-    assert {plugin["status"] for plugin in content["plugins"]} == {"ok", "blocked"}
-    assert [folder["modules"] for folder in content["folders"]] == [["model"]]
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**content, "colour": "red"}, schema)
