@@ -102,7 +102,7 @@ def test_no_plugin_blocks_one(capsys):
     assert "plugin 'sample' (sample-dist 2.1) is blocked: as requested" in err
     assert "sample" not in sys.modules
     code, _, err = run(capsys, "list-plugins", "--no-plugin", "sampel")
-    assert code == 1
+    assert code == 2
     assert "did you mean 'sample'" in err
 
 

@@ -83,6 +83,9 @@ PLUGIN = """
     def icf_transforms():
         yield icf.Transform(name="unseeded", factory="faulty_parts:unseeded", summary="A flip")
         yield icf.Transform(name="colour-only", factory="faulty_parts:colour_only", summary="A swap of red and blue")
+        yield icf.Transform(name="batch-mean", factory="faulty_parts:batch_mean", summary="A shift to mid grey")
+        yield icf.Transform(name="mirror", factory="faulty_parts:mirror", summary="A flip of every image")
+        yield icf.Transform(name="rare-flip", factory="faulty_parts:rare_flip", summary="A flip of some images")
         yield icf.Transform(name="to-float", factory="faulty_parts:to_float", summary="A scaling")
 
     @icf.hookimpl
@@ -241,6 +244,24 @@ PARTS = """
     def colour_only(params, ctx):
         return lambda images, generator: images[:, [2, 1, 0]]
 
+    def batch_mean(params, ctx):
+        def shift(images, generator):
+            values = images.float()
+            return (values - values.mean() + 128).clamp(0, 255).to(torch.uint8)
+        return shift
+
+    def mirror(params, ctx):
+        def flip(images, generator):
+            torch.rand(1, generator=generator)
+            return images.flip(3)
+        return flip
+
+    def rare_flip(params, ctx):
+        def flip(images, generator):
+            chosen = torch.rand(len(images), generator=generator) < 0.1
+            return torch.where(chosen[:, None, None, None], images.flip(3), images)
+        return flip
+
     def to_float(params, ctx):
         return lambda images, generator: images / 255
 
@@ -329,6 +350,7 @@ FAULTS = {
     "ensembler/batchwise:test-rows": "depend on the other rows",
     "transform/unseeded:seed": "the same generator gives another result",
     "transform/colour-only:grey": "IndexError",
+    "transform/batch-mean:batch": "image 0 of 6 is changed otherwise than alone",
     "transform/to-float:images": "torch.float32, not uint8",
     "optimizer/uphill:lowers-loss": "after 30 steps",
     "optimizer/decaying:decay": "without gradient and weight decay is changed",
@@ -369,6 +391,8 @@ def test_what_can_not_be_checked_is_skipped_with_the_reason(faulty, tmp_path):
     assert skipped["loss/bad-example:round-trip"] == "because 'parameters' fails"
     assert skipped["metric/by-paper:reference"] == "its reference is no function of sklearn.metrics"
     assert skipped["loss/needy:gradient"] == "needs an example of its parameters (root)"
+    assert skipped["transform/rare-flip:batch"].startswith("the transform is random")
+    assert "transform/mirror:batch" not in skipped
 
 
 def test_an_example_makes_the_checks_possible(faulty, tmp_path):
@@ -435,7 +459,7 @@ def test_the_command_writes_json(faulty, capsys):
     [
         (["--set", "root=3"], 2, "write KIND/NAME.KEY=VALUE"),
         (["--set", "loss/needy.root"], 2, "no '='"),
-        (["--expect", "loss/total:mean"], 1, "write CHECK=REASON"),
+        (["--expect", "loss/total:mean"], 2, "write CHECK=REASON"),
     ],
 )
 def test_malformed_options_are_told(faulty, capsys, option, code, message):

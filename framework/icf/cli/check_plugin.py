@@ -13,7 +13,7 @@ import typer
 
 import icf
 from icf.cli.options import PluginFiles, make_console, to_json
-from icf.errors import PluginError, Problem, RecipeError
+from icf.errors import Problem, RecipeError, UsageError
 from icf.overrides import parse_overrides
 from icf.testing import Outcome, Result, run_checks
 
@@ -87,7 +87,7 @@ def _parse_expected(texts: list[str]) -> Mapping[str, str]:
     for text in texts:
         check, equals, reason = text.partition("=")
         if not (equals and reason.strip()):
-            raise PluginError(f"--expect {text}: write CHECK=REASON, such as loss/poly:mean='a sum on purpose'")
+            raise UsageError(f"--expect {text}: write CHECK=REASON, such as loss/poly:mean='a sum on purpose'")
         expected[check.strip()] = reason.strip()
     return expected
 

@@ -105,16 +105,22 @@ class BoundCheck:
         return False
 
     def _apply(self, check: Check, folder: Path) -> None:
+        """Apply a check to every subject; it is skipped if it says nothing about any of them."""
         __tracebackhide__ = True
+        skipped: list[CheckSkipped] = []
+        said = False
         for subject in self.subjects(Path(tempfile.mkdtemp(dir=folder))):
             try:
                 check(subject)
-            except CheckSkipped:
-                raise
+                said = True
+            except CheckSkipped as error:
+                skipped.append(error)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
                 # The author of the plugin wants to see the plugin's own traceback, and none of ours.
                 cause = None if isinstance(error, CheckFailure) else error
                 raise CheckFailure(_explain(error, getattr(subject, "example", {}))) from cause
+        if skipped and not said:
+            raise skipped[0]
 
 
 def name_of(check: Check) -> str:
