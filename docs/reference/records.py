@@ -36,13 +36,16 @@ def write_records() -> list[str]:
 
 
 def _write_record(record: type[records.Record]) -> list[str]:
-    schema = _write_json_schema(record)
-    parts = schema.get("$defs", {})
-    rows = [
-        (f"`{name}`", f"`{_type_of(item, parts)}`", item["description"]) for name, item in schema["properties"].items()
-    ]
+    rows = [(f"`{name}`", f"`{kind}`", meaning) for name, (kind, meaning) in list_keys(record).items()]
     text = (record.__doc__ or "").strip()
     return [f"## {record.__name__}", "", text, "", *write_table(["key", "type", "meaning"], rows)]
+
+
+def list_keys(record: type[records.Record]) -> dict[str, tuple[str, str]]:
+    """Return type and meaning of an object's keys."""
+    schema = _write_json_schema(record)
+    parts = schema.get("$defs", {})
+    return {name: (_type_of(item, parts), item["description"]) for name, item in schema["properties"].items()}
 
 
 def _type_of(schema: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
