@@ -9,6 +9,7 @@ deprecated and not before. A change that breaks nobody, such as a wider range, i
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from docs.reference.public_names import Promise, list_public_names
 
 import icf
+from icf.components import KINDS
 
 RECORD = Path(__file__).parents[1] / "plugins" / "surface.json"
 
@@ -40,7 +42,7 @@ def find_breaks(record: Record, surface: Surface, version: str) -> list[str]:
 
 
 def _find_break(name: str, entry: Entry, now: Promise | None, version: str) -> str:
-    if now is None or entry.get("type", now.type) != now.type:
+    if now is None or not _keeps_type(name, entry.get("type", now.type), now.type):
         change = "has vanished" if now is None else f"was '{entry['type']}' and is '{now.type}'"
         deprecated = entry.get("deprecated")
         if deprecated is None:
@@ -50,6 +52,13 @@ def _find_break(name: str, entry: Entry, now: Promise | None, version: str) -> s
     elif now.required and not entry["required"]:
         return f"{name} must be given now; give it a default"
     return ""
+
+
+def _keeps_type(name: str, before: str, now: str) -> bool:
+    """Tell whether a type is the same, or one more choice for what a recipe says."""
+    is_given = name.partition(" ")[0] in {"recipe", *KINDS}
+    choices, more = (set(re.split(r" \| | or ", text)) for text in (before, now))
+    return before == now or (is_given and choices <= more)
 
 
 def _count_minors(earlier: str, later: str) -> int:

@@ -72,6 +72,20 @@ def test_another_type_is_told() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "now", "is_allowed"),
+    [
+        ("recipe compute.executor", '"auto" | "inline" | "process"', True),
+        ("loss loss/focal.alpha", '"auto" or number | "inline"', True),
+        ("recipe compute.executor", '"auto" | "process"', False),
+        ("icf.RunStart.executor", '"auto" | "inline" | "process"', False),
+    ],
+)
+def test_one_more_choice_breaks_only_those_who_read_it(name: str, now: str, is_allowed: bool) -> None:
+    record = surface.update_record({}, {name: Promise('"auto" | "inline"')}, "0.1.0")
+    assert (surface.find_breaks(record, {name: Promise(now)}, "0.1.0") == []) is is_allowed
+
+
 @pytest.mark.parametrize("now", [{}, {"icf.Loss": Promise("function")}])
 @pytest.mark.parametrize(
     ("version", "may_change"), [("0.2.0", False), ("0.3.9", False), ("0.4.0", True), ("0.11.0", True), ("1.0.0", True)]
