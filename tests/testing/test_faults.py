@@ -318,7 +318,7 @@ PARTS = """
 """
 
 FAULTS = {
-    "light-import": "faulty_plugin imports PIL; import them",
+    "light-import": "faulty_plugin imports PIL; import it in",
     "same-descriptors": "loss/fickle: two calls of the hook describe it differently",
     "loss/bare:fields-explained": "Bare does not explain gamma",
     "loss/lenient:unknown-keys": "Lenient accepts an unknown key",
@@ -328,7 +328,7 @@ FAULTS = {
     "loss/wordless:summary": "the summary is empty",
     "loss/bad-example:parameters": "unknown key 'gama'",
     "loss/total:mean": "every row twice gives",
-    "loss/overflow:extreme-logits": "logits of +-10000, right: the gradient is not finite",
+    "loss/overflow:extreme-logits": "for logits of +-10000 that are right, the gradient is not finite",
     "loss/stuck:gradient": "the gradient is not the slope",
     "loss/by-place:row-order": "in another order",
     "loss/vector:scalar": "of shape (6,)",
@@ -389,7 +389,8 @@ def test_what_can_not_be_checked_is_skipped_with_the_reason(faulty, tmp_path):
     assert skipped["loss/vector:mean"] == "because 'scalar' fails"
     assert skipped["loss/gone:scalar"] == "because 'factory' fails"
     assert skipped["loss/bad-example:round-trip"] == "because 'parameters' fails"
-    assert skipped["metric/by-paper:reference"] == "its reference is no function of sklearn.metrics"
+    assert skipped["metric/by-paper:reference"] == "its reference, Cohen 1960, is no function of sklearn.metrics"
+    assert skipped["metric/percent:reference"] == "it names no reference"
     assert skipped["loss/needy:gradient"] == "needs an example of its parameters (root)"
     assert skipped["transform/rare-flip:batch"].startswith("the transform is random")
     assert "transform/mirror:batch" not in skipped
@@ -440,8 +441,23 @@ def test_the_command_tells_every_failure_and_what_was_promised(faulty, capsys):
     assert main(["check-plugin", "faulty", "--expect", "loss/total:mean=on purpose"]) == 1
     told = capsys.readouterr().out
     assert "loss/stuck:gradient\n  promised: The gradient is the slope of the loss, as finite" in told
+    rows = [line.split(maxsplit=2) for line in told.splitlines()]
+    assert [
+        "loss/total",
+        "ok",
+        "summary, factory, parameters, fields-explained, round-trip, unknown-keys, scalar,",
+    ] in [[*row[:2], " ".join(row[2].split()[:7])] for row in rows if len(row) > 2]
     assert "on purpose" in told
     assert f"{len(FAULTS) - 1} failed, 1 expected failure" in told.splitlines()[-1]
+
+
+def test_a_file_is_named_as_its_author_does(tmp_path):
+    file = tmp_path / "my_loss.py"
+    loss = 'icf.Loss(name="gone", factory=":biuld", summary="Focal loss")'
+    file.write_text(f"import PIL\nimport icf\n@icf.hookimpl\ndef icf_losses():\n    yield {loss}\n")
+    failed = {id_of(item): item.reason for item in run_checks(str(file), tmp_path) if item.outcome is Outcome.failed}
+    assert failed["light-import"].startswith("my_loss imports PIL; import it in the module")
+    assert failed["loss/gone:factory"].startswith("'my_loss:biuld' can't be imported: AttributeError: module 'my_loss'")
 
 
 def test_the_command_writes_json(faulty, capsys):

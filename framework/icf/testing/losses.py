@@ -49,9 +49,10 @@ def check_extreme_logits(case: Case) -> None:
         sure = torch.nn.functional.one_hot((targets + shift) % CLASSES, CLASSES)
         logits = (sure.float() * 2 - 1).mul(EXTREME).requires_grad_()
         value = loss(logits, targets)
-        expect(value.isfinite(), f"logits of +-{EXTREME:g}, {name}: the loss is {value.item()}")
+        which = f"for logits of +-{EXTREME:g} that are {name}"
+        expect(value.isfinite(), f"{which}, the loss is {value.item()}")
         [gradient] = torch.autograd.grad(value, logits)
-        expect(gradient.isfinite().all(), f"logits of +-{EXTREME:g}, {name}: the gradient is not finite")
+        expect(gradient.isfinite().all(), f"{which}, the gradient is not finite")
 
 
 def check_gradient(case: Case) -> None:
@@ -73,7 +74,10 @@ def check_mean(case: Case) -> None:
     """The loss is a mean: every row twice gives the same."""
     loss, (logits, targets) = build_loss(case), draw_batch()
     once, twice = loss(logits, targets), loss(logits.repeat(2, 1), targets.repeat(2))
-    expect(torch.allclose(once, twice, rtol=1e-4), f"{once.item():g}, but every row twice gives {twice.item():g}")
+    expect(
+        torch.allclose(once, twice, rtol=1e-4),
+        f"the loss is {once.item():g}, but every row twice gives {twice.item():g}",
+    )
 
 
 def check_row_order(case: Case) -> None:
@@ -81,7 +85,7 @@ def check_row_order(case: Case) -> None:
     loss, (logits, targets) = build_loss(case), draw_batch()
     order = torch.tensor([5, 3, 1, 0, 4, 2])
     one, other = loss(logits, targets), loss(logits[order], targets[order])
-    expect(torch.allclose(one, other, rtol=1e-4), f"{one.item():g}, but {other.item():g} in another order")
+    expect(torch.allclose(one, other, rtol=1e-4), f"the loss is {one.item():g}, but {other.item():g} in another order")
 
 
 LOSS_CHECKS = (check_scalar, check_extreme_logits, check_gradient, check_mean, check_row_order)
