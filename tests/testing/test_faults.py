@@ -46,7 +46,7 @@ PLUGIN = """
     def icf_losses():
         for name, params in LOSSES.items():
             yield icf.Loss(name=name, factory="faulty_parts:good_loss", params=params, summary="Cross-entropy")
-        for name in ("total", "overflow", "stuck", "by-place", "vector", "crash"):
+        for name in ("total", "overflow", "stuck", "askew", "by-place", "vector", "crash"):
             yield icf.Loss(name=name, factory=f"faulty_parts:{name.replace('-', '_')}", summary="A loss")
         yield icf.Loss(name="gone", factory="faulty_parts:gone", summary="A loss")
         yield icf.Loss(name="fickle", factory="faulty_parts:good_loss", summary=f"call {next(calls)}")
@@ -123,6 +123,12 @@ PARTS = """
 
     def stuck(params, ctx):
         return lambda logits, targets: F.cross_entropy(logits, targets) * F.cross_entropy(logits, targets).detach()
+
+    def askew(params, ctx):
+        def loss(logits, targets):
+            value = F.cross_entropy(logits, targets)
+            return 0.998 * value + 0.002 * value.detach()
+        return loss
 
     def by_place(params, ctx):
         def loss(logits, targets):
@@ -330,6 +336,7 @@ FAULTS = {
     "loss/total:mean": "every row twice gives",
     "loss/overflow:extreme-logits": "for logits of +-10000 that are right, the gradient is not finite",
     "loss/stuck:gradient": "the gradient is not the slope",
+    "loss/askew:gradient": "the gradient is not the slope",
     "loss/by-place:row-order": "in another order",
     "loss/vector:scalar": "of shape (6,)",
     "loss/crash:scalar": "KeyError: 'no such thing' (faulty_parts.py, line",
