@@ -15,10 +15,10 @@ from icf.components import BatchTransform, TransformContext
 from icf.errors import IcfError
 from icf.testing.case import Case, CheckSkipped, expect
 
-DRAWING = frozenset(
-    ("bernoulli", "bernoulli_", "multinomial", "normal", "normal_", "rand", "rand_like", "randint", "randint_like")
-    + ("randn", "randn_like", "randperm", "random_", "uniform_")
-)
+DRAWING = frozenset({
+    "bernoulli", "bernoulli_", "multinomial", "normal", "normal_", "rand", "rand_like", "randint", "randint_like",
+    "randn", "randn_like", "randperm", "random_", "uniform_",
+})  # fmt: skip
 """Functions and methods of torch that draw from the global generator unless they are given another."""
 
 ROWS = 6
