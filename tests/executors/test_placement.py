@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,8 +10,10 @@ import torch
 
 from icf.errors import IcfError
 from icf.executors import choose_executor
+from icf.executors.fork_server import may_fork
 from icf.executors.inline import InlineExecutor
 from icf.executors.placement import SHORT_WORK, check_request, choose_name, count_places
+from icf.executors.process import ProcessExecutor
 from icf.executors.ray_task import RayTaskExecutor
 from icf.executors.ray_train import RayTrainExecutor, count_capacity, describe_shortage
 from icf.pipeline.jobs import Placement, Workload
@@ -35,8 +38,8 @@ def node(cpus: float, gpus: float = 0, *, alive: bool = True) -> dict[str, Any]:
     ("places", "workers", "gpus", "work", "name", "reason"),
     [
         (1, 1, 0, LONG, "inline", "one fold at a time"),
-        (4, 1, 0, SHORT, "inline", "shorter than the start of Ray"),
-        (4, 1, 0, LONG, "ray-task", "4 folds fit side by side"),
+        (4, 1, 0, SHORT, "inline", "shorter than the start of other processes"),
+        (4, 1, 0, LONG, "process", "4 folds fit side by side"),
         (1, 2, 0, SHORT, "ray-train", "2 workers train each fold"),
         (4, 1, 1.0, SHORT, "ray-train", "4 folds fit on the GPUs"),
         (2, 1, 0.5, LONG, "ray-train", "2 folds fit on the GPUs"),
@@ -51,7 +54,7 @@ def test_auto_chooses_by_places_and_work(
     assert reason in why
 
 
-@pytest.mark.parametrize("name", ["inline", "ray-task", "ray-train"])
+@pytest.mark.parametrize("name", ["inline", "process", "ray-task", "ray-train"])
 def test_the_recipe_decides(name: str) -> None:
     assert choose_name(name, 1, 1, 0, LONG) == (name, "the recipe says so")
 
@@ -160,7 +163,13 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Callable[[Tuning], None]:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("inline", InlineExecutor), ("ray-task", RayTaskExecutor), ("ray-train", RayTrainExecutor)]
+    ("name", "kind"),
+    [
+        ("inline", InlineExecutor),
+        ("process", ProcessExecutor),
+        ("ray-task", RayTaskExecutor),
+        ("ray-train", RayTrainExecutor),
+    ],
 )
 def test_threads_do_not_depend_on_the_executor(name: str, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("icf.executors.placement.count_cores", lambda: 8)
@@ -230,3 +239,32 @@ def test_an_interrupted_run_computes_as_before(tuned: Callable[[Tuning], None]) 
     for other in (replace(earlier, device="cuda"), replace(earlier, fold_threads=(1, 1))):
         placement, _ = choose_executor(plan, make_work(earlier=other))
         assert (placement.precision, placement.threads) == ("fp32", 2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ((), True),
+        (('compute.executor="process"',), True),
+        (('compute.executor="ray-task"',), False),
+        (("compute.max_concurrent_folds=1",), False),
+        (('split.method="group-holdout"',), False),
+        (('model.freeze="backbone"',), False),
+    ],
+)
+def test_a_server_is_started_early_only_where_folds_will_be_forked(
+    overrides: tuple[str, ...], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert may_fork(make_plan(*overrides)) == expected
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert not may_fork(make_plan(*overrides))
+
+
+def test_one_process_per_fold_knows_of_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    plan = make_plan('compute.executor="process"')
+    check_request(plan, "cpu", 0.0)
+    with pytest.raises(IcfError, match="several, use"):
+        check_request(plan, "cuda", 1.0)

@@ -84,7 +84,7 @@ def choose_computing(plan: Plan, work: Workload, device: str, places: int) -> Co
 def check_request(plan: Plan, device: str, gpus: float) -> None:
     """Raise IcfError for combinations that can't work."""
     compute = plan.recipe.compute
-    if compute.workers_per_fold > 1 and compute.executor in ("inline", "ray-task"):
+    if compute.workers_per_fold > 1 and compute.executor in ("inline", "process", "ray-task"):
         raise IcfError(
             f'compute.executor = "{compute.executor}" trains a fold with one worker;'
             f' compute.workers_per_fold = {compute.workers_per_fold} needs "ray-train" (or "auto")'
@@ -94,6 +94,8 @@ def check_request(plan: Plan, device: str, gpus: float) -> None:
             f"compute.gpus_per_worker = {gpus} with compute.workers_per_fold = {compute.workers_per_fold}:"
             " two workers of one fold can't share a GPU; use a whole one each"
         )
+    if compute.executor == "process" and gpus and torch.cuda.device_count() > 1:
+        raise IcfError('compute.executor = "process" knows of one GPU; for several, use "ray-train" (or "auto")')
     if gpus > 1 and gpus != int(gpus):
         raise IcfError(f"compute.gpus_per_worker = {gpus}: give a whole number, or a fraction below 1")
     if gpus and device != "cuda":
@@ -131,8 +133,8 @@ def choose_name(wanted: str, places: int, workers: int, gpus: float, work: int) 
     if places == 1:
         return "inline", "one fold at a time"
     if work < SHORT_WORK:
-        return "inline", "the work is shorter than the start of Ray"
-    return "ray-task", f"{places} folds fit side by side on this machine"
+        return "inline", "the work is shorter than the start of other processes"
+    return "process", f"{places} folds fit side by side on this machine"
 
 
 def make_executor(placement: Placement, compute: Compute) -> Executor:
