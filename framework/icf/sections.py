@@ -109,6 +109,19 @@ class Transforms(Section):
     train: tuple[ComponentSection, ...] = Field(default=(), description="Transforms of training images only")
 
 
+class Cache(Section):
+    """Where decoded images are kept, for all folds and later runs."""
+
+    mode: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Keep decoded images: where there is room, always (else the run stops), or never",
+    )
+    max_gb: Positive = Field(
+        default=50.0,
+        description="Largest size of all that is kept, in GB; what has not been used for longest makes way",
+    )
+
+
 class ModelSection(ComponentSection):
     """The network."""
 
@@ -198,6 +211,7 @@ class Recipe(Section):
     dataset: DatasetSection = Field(description='a [dataset] table with use = "plugin/component" is needed')
     split: Split = Field(default=Split(), description="How training rows are divided into folds")
     transforms: Transforms = Field(default=Transforms(), description="What happens to images")
+    cache: Cache = Field(default=Cache(), description="Where decoded images are kept")
     model: ModelSection = Field(description='a [model] table with use = "plugin/component" is needed')
     loss: Annotated[ComponentSection, BeforeValidator(_fill_use("loss/cross-entropy"))] = _component(
         "loss/cross-entropy", "What training minimises"

@@ -73,7 +73,7 @@ def check_plan(plan: Plan, listener: Listener) -> CheckResult:
 
 def check_shared_transforms(plan: Plan, data: Prepared) -> None:
     """Raise PluginError for a shared transform that is random: it would differ between training and test."""
-    images = torch.from_numpy(np.array(data.train.cache.pixels[data.train.pixel_rows[:2]])).permute(0, 3, 1, 2)
+    images = data.train.cache.source.gather(data.train.pixel_rows[:2]).permute(0, 3, 1, 2)
     for index, choice in enumerate(plan.shared_transforms):
         transform = build_transform(choice, data.preprocessing.context())
         results = [transform(images.clone(), torch.Generator().manual_seed(seed)) for seed in range(SEEDS)]
@@ -94,7 +94,7 @@ def try_step(plan: Plan, data: Prepared) -> str:
     classes = len(data.classes)
     model = build_model(plan, classes, data.preprocessing, fold=0).to(device)
     augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
-    batches = Batches(data.train.cache.path, data.preprocessing, device, augment)
+    batches = Batches(data.train.cache.source, data.preprocessing, device, augment)
     rows = data.train.pixel_rows[:2]
     targets = torch.from_numpy(data.train.targets[:2]).to(device)
     counts = np.bincount(data.train.targets, minlength=classes).astype(np.int64)

@@ -229,11 +229,11 @@ def predict_fold(trainer: Trainer) -> None:
     probabilities = predict(trainer.batches, data.val_rows)
     targets = data.targets[data.val_rows]
     write_probabilities(folder.oof, data.val_ids, data.classes, probabilities, target=targets)
-    if data.test_cache is not None:
+    if data.test_pixels is not None:
         readable = data.test_rows[data.test_rows >= 0]
         prior = np.bincount(data.train_targets, minlength=len(data.classes)) / len(data.train_targets)
         test = np.tile(prior, (len(data.test_rows), 1))
-        batches = Batches(data.test_cache, data.preprocessing, trainer.device)
+        batches = Batches(data.test_pixels, data.preprocessing, trainer.device)
         test[data.test_rows >= 0] = predict(batches, readable)
         write_probabilities(folder.test, data.test_ids, data.classes, test)
     metrics = score_rows(build_metrics(trainer.job.plan, len(data.classes)), probabilities, targets)

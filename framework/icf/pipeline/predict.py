@@ -12,14 +12,16 @@ from icf.components import FloatArray, IntArray, PixelArray
 from icf.errors import BadImagesError, IcfError, Problem
 from icf.local import LocalPlugin, match_local_plugins, restore_local_plugins
 from icf.pipeline.batches import Batches
-from icf.pipeline.cache import cache_dir, fill_cache, list_errors
 from icf.pipeline.checkpoint import load_weights, read_metadata
 from icf.pipeline.ensemble import combine
 from icf.pipeline.files import read_json
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.inference import predict_probabilities
 from icf.pipeline.network import build_model, choose_device, choose_precision
+from icf.pipeline.pixels.cache import list_errors
+from icf.pipeline.pixels.sources import PixelSource
 from icf.pipeline.preprocess import Preprocessing
+from icf.pipeline.stored_images import store_images
 from icf.plan import Plan
 
 
@@ -50,12 +52,12 @@ def predict_images(
     restore_local_plugins(match_local_plugins(_needed_plugins(plan), local))
     metadata = read_metadata(weights[0])
     spec = Preprocessing.model_validate(metadata["preprocessing"])
-    cache = fill_cache(images, spec, cache_dir() / "predict", lambda _done, _total: None)
+    cache = store_images(plan, images, spec, lambda _done, _total: None)
     rows = np.array([row for row in range(len(images)) if row not in cache.errors], dtype=np.int64)
     bad = list_errors(cache, images)
     if not len(rows):
         raise BadImagesError("none of the images can be read", bad)
-    members = _predict_members(plan, weights, len(metadata["classes"]), spec, cache.path, rows)
+    members = _predict_members(plan, weights, len(metadata["classes"]), spec, cache.source, rows)
     names = [str(images[row]) if isinstance(images[row], Path) else str(row) for row in rows]
     notes = tuple(read_json(folder.data)["notes"])
     return Predictions(tuple(metadata["classes"]), tuple(names), combine(plan, list(members)), tuple(bad), notes)
@@ -81,7 +83,7 @@ def find_weights(folder: RunFolder) -> list[Path]:
 
 
 def _predict_members(
-    plan: Plan, weights: Sequence[Path], num_classes: int, spec: Preprocessing, cache: Path, rows: IntArray
+    plan: Plan, weights: Sequence[Path], num_classes: int, spec: Preprocessing, pixels: PixelSource, rows: IntArray
 ) -> FloatArray:
     """Return the probabilities of every fold's model, float64 [M, N, K]."""
     device = choose_device(plan.recipe.compute.device)
@@ -89,4 +91,4 @@ def _predict_members(
     for path, model in zip(weights, models, strict=True):
         load_weights(path, model)
     precision = choose_precision(plan.recipe.compute.precision, models[0], device)
-    return predict_probabilities(models, Batches(cache, spec, device), rows, plan.recipe.inference, device, precision)
+    return predict_probabilities(models, Batches(pixels, spec, device), rows, plan.recipe.inference, device, precision)

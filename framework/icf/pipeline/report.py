@@ -61,7 +61,7 @@ def write_report(
         "folds": _describe_folds(plan, metrics["folds"]),
         "curves": _draw_curves(plan, folder, metrics["folds"]),
         "classes": _describe_classes(np.asarray(metrics["confusion"], dtype=np.int64), data.classes),
-        "mistakes": read_mistakes(folder, data.classes, data.train.cache.pixels, MISTAKES),
+        "mistakes": read_mistakes(folder, data.classes, data.train.cache.source, MISTAKES),
         "grid": read_grid(folder.fold(0).augmented),
         "facts": _list_facts(data),
         "skipped": data.skipped[:SKIPPED],

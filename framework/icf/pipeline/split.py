@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -82,8 +82,8 @@ def merge_groups(rows: Rows, *, together: bool) -> tuple[str, ...]:
             name = above
         return name
 
-    first: dict[str, str] = {}
-    for group, image in zip(groups, rows.digests, strict=True):
+    first: dict[bytes, str] = {}
+    for group, image in zip(groups, rows.digests.tolist(), strict=True):
         left, right = find(group), find(first.setdefault(image, group))
         if left != right:
             parent[max(left, right)] = min(left, right)
@@ -194,21 +194,21 @@ def check_overlap(rows: Rows, folds: IntArray, *, check_images: bool) -> None:
         _check_units(rows.groups, folds, "group", "an image of it is in training and another in validation")
     if check_images:
         remedy = 'set split.method = "auto" to keep identical images together, or split.duplicates = "allow"'
-        _check_units(rows.digests, folds, "image", remedy, names=rows.ids)
+        _check_units(rows.digests.tolist(), folds, "image", remedy, names=rows.ids)
 
 
 def _check_units(
-    units: tuple[str, ...] | list[str],
+    units: Sequence[str | bytes],
     folds: IntArray,
     what: str,
     remedy: str,
     names: tuple[str, ...] | None = None,
 ) -> None:
-    seen: dict[str, int] = {}
-    torn: dict[str, str] = {}
+    seen: dict[str | bytes, int] = {}
+    torn: dict[str | bytes, str] = {}
     for position, (unit, fold) in enumerate(zip(units, folds.tolist(), strict=True)):
         if seen.setdefault(unit, fold) != fold:
-            torn.setdefault(unit, names[position] if names else unit)
+            torn.setdefault(unit, names[position] if names else str(unit))
     if torn:
         some = ", ".join(list(torn.values())[:5])
         raise DataError(f"split: {len(torn)} {what}s stand in more than one fold ({some}): {remedy}")

@@ -91,7 +91,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         base_rates=[group["lr"] for group in optimizer.param_groups],
         schedule=schedule,
         order=order,
-        batches=Batches(data.train_cache, data.preprocessing, device, augment),
+        batches=Batches(data.train_pixels, data.preprocessing, device, augment),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         steps=steps,
     )
