@@ -114,11 +114,12 @@ class Cache(Section):
 
     mode: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="Keep decoded images: where there is room, always (else the run stops), or never",
+        description="'auto': decoded images are kept where there is room; 'on': they are, or the run stops;"
+        " 'off': every epoch decodes them again",
     )
     max_gb: Positive = Field(
         default=50.0,
-        description="Largest size of all that is kept, in GB; what has not been used for longest makes way",
+        description="Largest size of the decoded images of all runs, in GB; what was not used for longest makes way",
     )
 
 
@@ -127,6 +128,11 @@ class ModelSection(ComponentSection):
 
     freeze: Literal["none", "backbone"] = Field(
         default="none", description="'backbone': only the classifier head is trained"
+    )
+    views: Count | None = Field(
+        default=None,
+        description="Augmented versions of a training image, of which every epoch takes one; left out: 4 with"
+        " freeze = 'backbone', else a new one every time",
     )
 
 
@@ -188,6 +194,11 @@ class Compute(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="What computes")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="Number format of the forward and backward pass"
+    )
+    embeddings: Literal["auto", "off"] = Field(
+        default="auto",
+        description="With model.freeze = 'backbone': run the frozen layers once for all folds and epochs ('auto'), or"
+        " in every step ('off')",
     )
     threads: Count | None = Field(
         default=None, description="CPU threads per fold; they can change the last digits of a result"

@@ -19,10 +19,10 @@ from icf.components import (
 )
 from icf.errors import BadImagesError, Problem
 from icf.pipeline.content import check_classes
-from icf.pipeline.decode import has_wrong_suffix
 from icf.pipeline.files import digest, digest_strings, write_json, write_table
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.pixels.cache import PixelCache, list_errors
+from icf.pipeline.pixels.decode import has_wrong_suffix
 from icf.pipeline.pixels.table import Digests
 from icf.pipeline.preprocess import Preprocessing, describe_preprocessing, measure_statistics
 from icf.pipeline.stored_images import describe_source, read_content, store_images

@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from icf.errors import IcfError, PluginError
+from icf.pipeline import preprocess as preprocess_module
 from icf.pipeline.cache import cache_dir
-from icf.pipeline.decode import decode_image
-from icf.pipeline.pixels import reader as reader_module
 from icf.pipeline.pixels.cache import PixelCache, fill_cache, list_errors
+from icf.pipeline.pixels.decode import decode_image
 from icf.pipeline.preprocess import Preprocessor
 from icf.sections import Cache
 from samples import choose_transform, draw_photo, make_preprocessing, save_photo
@@ -82,11 +82,11 @@ def decoded(monkeypatch) -> list[Path]:
     """The files that were decoded so far."""
     paths: list[Path] = []
 
-    def count(path, channels):
+    def count(path, *options):
         paths.append(path)
-        return decode_image(path, channels)
+        return decode_image(path, *options)
 
-    monkeypatch.setattr(reader_module, "decode_image", count)
+    monkeypatch.setattr(preprocess_module, "decode_image", count)
     return paths
 
 

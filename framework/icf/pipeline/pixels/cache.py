@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import PIL
 from filelock import FileLock, Timeout
 
 from icf.components import PixelArray
 from icf.errors import IcfError, Problem
 from icf.pipeline.files import digest
+from icf.pipeline.pixels.decode import describe_decoders
 from icf.pipeline.pixels.fill import Progress, fill_array, survey
 from icf.pipeline.pixels.fingerprint import fingerprint
 from icf.pipeline.pixels.journal import count_lines
@@ -24,7 +24,7 @@ from icf.pipeline.pixels.table import Digests, ImageTable, read_image_table, wri
 from icf.pipeline.preprocess import Preprocessing
 from icf.sections import Cache
 
-FORMAT = 2
+FORMAT = 3
 """Part of every key: raise it when the same inputs would give other pixels."""
 
 WAIT_SECONDS = 1.0
@@ -71,7 +71,7 @@ def fill_cache(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         contents = fingerprint(images, folder / "contents.bin")
-        files = CacheFiles(folder, digest(FORMAT, PIL.__version__, _describe_pixels(spec), contents))
+        files = CacheFiles(folder, digest(FORMAT, describe_decoders(), _describe_pixels(spec), contents))
         return _open_or_fill(reader, files, progress, section)
     except OSError as error:
         raise IcfError(

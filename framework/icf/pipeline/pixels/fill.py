@@ -12,7 +12,7 @@ import numpy as np
 
 from icf.components import PixelArray
 from icf.pipeline.cache import count_cores
-from icf.pipeline.decode import UnreadableImageError
+from icf.pipeline.pixels.decode import UnreadableImageError
 from icf.pipeline.pixels.journal import Journal
 from icf.pipeline.pixels.lease import hold
 from icf.pipeline.pixels.reader import ImageReader

@@ -23,7 +23,8 @@ SETTLED_SECONDS = 2.0
 MOST_NOTES = 4_000_000
 """Notes of 32 bytes each; with more, all are forgotten."""
 
-_NOTE = np.dtype([("state", "S16"), ("content", "S16")])
+# The state last: a note that was torn is one of no file at all.
+_NOTE = np.dtype([("content", "S16"), ("state", "S16")])
 
 Hashes = npt.NDArray[np.bytes_]
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from icf.components import PixelArray
-from icf.pipeline.decode import decode_image, to_pixels
+from icf.pipeline.pixels.decode import to_pixels
 from icf.pipeline.preprocess import Preprocessing, Preprocessor
 
 Images: TypeAlias = "Sequence[Path] | PixelArray"
@@ -39,13 +39,8 @@ class ImageReader:
         """
         image = self.images[row]
         if isinstance(image, Path):
-            return _read_and_preprocess(image, self._spec.channels, self._preprocess)
+            return self._preprocess.read(image)
         return self._preprocess(_fit_channels(image, self._spec.channels)), ""
-
-
-def _read_and_preprocess(path: Path, channels: int, preprocess: Preprocessor) -> tuple[PixelArray, str]:
-    pixels, true_format = decode_image(path, channels)
-    return preprocess(pixels), true_format
 
 
 def _fit_channels(image: PixelArray, channels: int) -> PixelArray:

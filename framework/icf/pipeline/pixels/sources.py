@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,7 @@ import torch
 from icf.components import IntArray, PixelArray
 from icf.errors import BadImagesError, Problem
 from icf.pipeline.cache import count_cores
-from icf.pipeline.decode import UnreadableImageError
+from icf.pipeline.pixels.decode import UnreadableImageError
 from icf.pipeline.pixels.lease import hold
 from icf.pipeline.pixels.reader import ImageReader
 from icf.pipeline.pixels.threads import map_ordered
@@ -32,7 +33,8 @@ class MappedPixels:
     """A complete cache; pages are shared between processes, and the file is kept while this object lives."""
 
     def __init__(self, path: Path) -> None:
-        self._lease = hold(path)
+        lease = hold(path)
+        weakref.finalize(self, lease.close)
         with contextlib.suppress(OSError):  # a folder that can only be read
             os.utime(path)  # the caches that were used last go last
         self._pixels = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))

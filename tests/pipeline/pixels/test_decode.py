@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg, read_image
 
-from icf.pipeline.decode import UnreadableImageError, decode_image, has_wrong_suffix
+from icf.pipeline.pixels.decode import UnreadableImageError, decode_image, has_wrong_suffix
 from samples import draw_photo, save_photo
 
 PHOTO = draw_photo()
@@ -350,7 +350,7 @@ def test_a_fitting_or_unknown_suffix_is_not_wrong(name, true_format):
 FIRST_FILES = """
 import sys, threading
 from pathlib import Path
-from icf.pipeline.decode import decode_image
+from icf.pipeline.pixels.decode import decode_image
 start = threading.Barrier(8)
 found = []
 def work(path):
