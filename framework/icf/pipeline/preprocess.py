@@ -71,15 +71,15 @@ class Preprocessor:
         self._spec = spec
         self._shared: list[BatchTransform] = [build_transform(c, spec.context()) for c in spec.shared]
 
-    def __call__(self, pixels: PixelArray) -> PixelArray:
-        """Return the preprocessed image.
+    def __call__(self, pixels: PixelArray, extent: tuple[float, float] | None = None) -> PixelArray:
+        """Return the preprocessed image; ``extent`` is its height and width in pixels where it does not fill them.
 
         Raises:
             PluginError: a shared transform failed, or returned something else than one image of uint8.
         """
         for transform in self._shared:
-            pixels = _apply_shared(transform, pixels)
-        return fit(pixels, self._spec.image_size, self._spec.resize)
+            pixels, extent = _apply_shared(transform, pixels), None
+        return fit(pixels, self._spec.image_size, self._spec.resize, extent)
 
     def read(self, path: Path) -> tuple[PixelArray, str]:
         """Return a file's preprocessed image, and its true format.
@@ -88,8 +88,8 @@ class Preprocessor:
             UnreadableImageError: the file holds no image that can be decoded.
             PluginError: a shared transform failed.
         """
-        pixels, true_format = decode_image(path, self._spec.channels, self._choose_reduction)
-        return self(pixels), true_format
+        image = decode_image(path, self._spec.channels, self._choose_reduction)
+        return self(image.pixels, image.extent), image.format
 
     def _choose_reduction(self, given: tuple[int, int]) -> int:
         """Shared transforms see every pixel of the file."""

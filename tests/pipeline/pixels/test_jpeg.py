@@ -64,7 +64,7 @@ def test_a_reduced_image_is_the_average_of_its_pixels(
 def test_a_reduced_image_is_turned_upright(tmp_path: Path, orientation: int, mode: str, reduction: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = write(tmp_path, Image.fromarray(PHOTO).convert(mode), exif=exif)
+    path = write(tmp_path, Image.fromarray(PHOTO[:200, :156]).convert(mode), exif=exif)
     seen: list[tuple[int, int]] = []
 
     def choose(given: tuple[int, int]) -> int:
@@ -141,6 +141,40 @@ def test_a_file_is_preprocessed_like_its_full_pixels(tmp_path: Path, size: tuple
     assert true_format == "JPEG"
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).mean() < 1.5
+
+
+def draw_texture(height: int, width: int) -> Image.Image:
+    """Return random colours about 16 pixels wide, which show a shift of a fraction of a pixel."""
+    small = np.random.default_rng(3).integers(0, 256, (height // 16 + 1, width // 16 + 1, 3)).astype(np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["stretch", "pad", "crop"])
+@pytest.mark.parametrize(("height", "width"), [(384, 512), (387, 518), (375, 500), (193, 97)])
+def test_sides_that_can_not_be_divided_are_not_stretched(
+    tmp_path: Path, orientation: int, mode: str, height: int, width: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = write(tmp_path, draw_texture(height, width), exif=exif)
+    preprocess = Preprocessor(make_preprocessing((48, 40), resize=mode))
+    expected = preprocess(decode_image(path, 3)[0])
+    # The middle is found to half a reduced pixel, which is a third of a shown one and much in this fine texture.
+    assert np.abs(preprocess.read(path)[0].astype(int) - expected).mean() < (12 if mode == "crop" else 2)
+
+
+@pytest.mark.parametrize("orientation", [1, 5])
+def test_the_last_pixel_is_at_its_place(tmp_path: Path, orientation: int) -> None:
+    """513 pixels become 65, of which the last is one eighth."""
+    ramp = np.linspace(0, 255, 513)
+    picture = np.stack([ramp[:, None] + 0 * ramp, 0 * ramp[:, None] + ramp, np.zeros((513, 513))], axis=2)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = write(tmp_path, Image.fromarray(picture.astype(np.uint8)), quality=100, subsampling=0, exif=exif)
+    found = Preprocessor(make_preprocessing((40, 40))).read(path)[0].astype(int)
+    expected = Preprocessor(make_preprocessing((40, 40)))(decode_image(path, 3)[0])
+    assert np.abs(found - expected).max() <= 3
 
 
 def test_shared_transforms_see_the_file_s_own_pixels(tmp_path: Path) -> None:

@@ -37,6 +37,21 @@ def test_a_reduction_leaves_pixels_to_average(given_size: tuple[int, int], size:
         assert spare / (2 * reduction) < SPARE
 
 
+@given(
+    shape=st.tuples(st.integers(30, 90), st.integers(30, 90)),
+    size=st.tuples(st.integers(1, 19), st.integers(1, 19)),
+    left_out=st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)),
+)
+def test_incomplete_last_pixels_are_left_out_as_by_pillow_s_box(
+    shape: tuple[int, int], size: tuple[int, int], left_out: tuple[float, float]
+) -> None:
+    pixels = np.random.default_rng(shape[0] * 100 + shape[1]).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    extent = shape[0] - left_out[0], shape[1] - left_out[1]
+    box = (0, 0, extent[1], extent[0])
+    expected = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR, box=box))
+    assert np.abs(fit(pixels, size, "stretch", extent).astype(int) - expected).max() <= 2
+
+
 @given(shape=st.tuples(SIDE, SIDE), size=st.tuples(TARGET, TARGET), mode=MODE, channels=st.sampled_from([1, 3]))
 def test_every_image_fits(shape: tuple[int, int], size: tuple[int, int], mode: str, channels: int) -> None:
     result = fit(np.full((*shape, channels), 77, np.uint8), size, mode)

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -45,6 +46,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_LAST_STAYS = (None, Image.Transpose.TRANSPOSE)
 _TRANSPOSED = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 
@@ -52,10 +54,22 @@ class UnreadableImageError(Exception):
     """The file holds no image that can be decoded; the text is the reason, without the file's name."""
 
 
+class Decoded(NamedTuple):
+    """``pixels`` are uint8 [H, W, channels], upright; ``format`` is the file's true one.
+
+    ``extent`` is the image's height and width in these pixels: no whole numbers where 13 pixels of the file became
+    4, of which the last is image for a quarter only.
+    """
+
+    pixels: PixelArray
+    format: str
+    extent: tuple[float, float]
+
+
 def decode_image(
     path: Path, channels: int, choose_reduction: Callable[[tuple[int, int]], int] | None = None
-) -> tuple[PixelArray, str]:
-    """Return the pixels of a file as uint8 [H, W, channels] (RGB, or grey for 1), upright, and its true format.
+) -> Decoded:
+    """Return the pixels of a file as RGB, or as grey for 1 channel, upright.
 
     EXIF orientation is applied; transparency is laid on white; 16-bit values are scaled to 8 bits.
     ``choose_reduction`` tells by which power of two, 1 to 8, an upright image of (height, width) may be smaller
@@ -73,10 +87,12 @@ def decode_image(
         data = path.read_bytes()
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _check_size(image)
-            pixels = (
-                _decode_jpeg(data, image, channels, choose_reduction) if can_decode(image.format, image.mode) else None
-            )
-            return _decode(image, channels) if pixels is None else pixels, image.format or ""
+            if can_decode(image.format, image.mode):
+                decoded = _decode_jpeg(data, image, channels, choose_reduction)
+                if decoded is not None:
+                    return decoded
+            pixels = _decode(image, channels)
+            return Decoded(pixels, image.format or "", pixels.shape[:2])
     except UnreadableImageError:
         raise
     # Damaged files make Pillow's decoders raise half a dozen unrelated types, SyntaxError among them.
@@ -116,16 +132,22 @@ def _check_size(image: Image.Image) -> None:
 
 def _decode_jpeg(
     data: bytes, image: Image.Image, channels: int, choose_reduction: Callable[[tuple[int, int]], int] | None
-) -> PixelArray | None:
+) -> Decoded | None:
     """Decode without Pillow, which has read only the header; None when the data is not sound."""
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     stored = image.height, image.width
     upright = stored[::-1] if turn in _TRANSPOSED else stored
-    pixels = decode_jpeg(data, stored, image.mode, choose_reduction(upright) if choose_reduction else 1)
-    if pixels is None or (turn is None and pixels.shape[2] == channels):
-        return pixels
-    decoded = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
-    return to_pixels(decoded if turn is None else decoded.transpose(turn), channels)
+    reduction = choose_reduction(upright) if choose_reduction else 1
+    # An incomplete last pixel would become the first one.
+    while turn not in _LAST_STAYS and any(side % reduction for side in stored):
+        reduction //= 2
+    pixels = decode_jpeg(data, stored, image.mode, reduction)
+    if pixels is None:
+        return None
+    if turn is not None or pixels.shape[2] != channels:
+        decoded = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
+        pixels = to_pixels(decoded if turn is None else decoded.transpose(turn), channels)
+    return Decoded(pixels, image.format or "", (upright[0] / reduction, upright[1] / reduction))
 
 
 def _decode(image: Image.Image, channels: int) -> PixelArray:
