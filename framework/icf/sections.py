@@ -203,6 +203,11 @@ class Compute(Section):
     threads: Count | None = Field(
         default=None, description="CPU threads per fold; they can change the last digits of a result"
     )
+    prefetch: Literal["auto"] | Annotated[int, Strict(), Field(ge=0, le=64)] = Field(
+        default="auto",
+        description="Background threads that prepare the next batches of a fold; auto: as many as pay, measured in its"
+        " first steps. They never change a result",
+    )
     workers_per_fold: Count = Field(default=1, description="Processes that train one fold together")
     gpus_per_worker: Annotated[Number, Field(ge=0)] | None = Field(
         default=None, description="GPUs, or a fraction of one, for each of these processes"

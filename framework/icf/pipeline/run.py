@@ -185,7 +185,7 @@ def _fit(
     source = digest(split.hash, embeddings.key) if embeddings else split.hash
     jobs = [_make_job(run, data, source, fold, placement) for fold in range(split.count)]
     done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]
-    write_json(run.folder.path / "placement.json", asdict(placement))
+    write_json(run.folder.placement, asdict(placement))
     with run.stage("fit") as outcome:
         run.listener.folds_placed(placement, split.count, done)
         waiting = [job for job in jobs if job.fold not in done]
@@ -201,7 +201,7 @@ def _fit(
 
 def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Placement) -> FoldJob:
     key = digest(run.plan.identity, data.key, source, fold, placement.threads, placement.device)
-    return FoldJob(run.plan, run.folder.path, fold, placement.threads, key)
+    return FoldJob(run.plan, run.folder.path, fold, placement.threads, key, placement.concurrent * placement.workers)
 
 
 def run_folds(
