@@ -231,8 +231,8 @@ def save_epoch(trainer: Trainer) -> None:
 
 
 def _best_weights(trainer: Trainer) -> Path:
-    """Return the file of the best epoch's weights; those of a head become part of best.safetensors at the end."""
-    name = "best.safetensors" if trainer.model is trainer.whole else "best-head.safetensors"
+    """Return the file of the best epoch's weights; those of a part become part of best.safetensors at the end."""
+    name = "best.safetensors" if trainer.model is trainer.whole else "best-part.safetensors"
     return trainer.job.folder.checkpoints / name
 
 

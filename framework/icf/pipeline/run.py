@@ -1,4 +1,4 @@
-"""The whole run, top to bottom: prepare, split, embed (with a frozen backbone), fit, ensemble, submission, report."""
+"""The whole run, top to bottom: prepare, split, embed (with frozen layers), fit, ensemble, submission, report."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def _fit(
     plan = run.plan
     height, width = data.preprocessing.image_size
     work = len(data.train) * (split.count - 1) * plan.recipe.train.epochs * height * width
-    placement, executor = place(plan, split.count, 0 if embeddings else work)
+    placement, executor = place(plan, split.count, 0 if embeddings and plan.recipe.model.freeze == "backbone" else work)
     source = digest(split.hash, embeddings.key) if embeddings else split.hash
     jobs = [_make_job(run, data, source, fold, placement) for fold in range(split.count)]
     done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]

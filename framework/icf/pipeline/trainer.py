@@ -15,13 +15,13 @@ from icf.components import IntArray, LossContext, OptimizerContext, SamplerConte
 from icf.pipeline.cache import count_cores
 from icf.pipeline.embeddings import EmbeddingFiles, Embeddings, read_embedding_files
 from icf.pipeline.fold_data import FoldData
-from icf.pipeline.head import with_dropout
 from icf.pipeline.inputs import Inputs, open_train_images
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.loader import Loader
-from icf.pipeline.network import build_model, choose_device, choose_precision, find_head, group_parameters
+from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
 from icf.pipeline.products import CheckedSchedule, build, build_sampler
 from icf.pipeline.seeds import Purpose, derive_seed
+from icf.pipeline.separation import take_rest, with_dropout
 from icf.pipeline.team import Team
 
 
@@ -51,7 +51,7 @@ class Piece:
 class Trainer:
     """Everything that trains one fold.
 
-    ``model`` is what is trained: the ``whole`` network, or its head alone, which is then fed with ``embeddings``.
+    ``model`` is what is trained: the ``whole`` network, or the part after its frozen one, fed with ``embeddings``.
     """
 
     job: FoldJob
@@ -148,8 +148,8 @@ def cut_batch(trainer: Trainer, batch: IntArray, step: int) -> list[Piece]:
 def _choose_network(
     job: FoldJob, data: FoldData, whole: nn.Module, embeddings: EmbeddingFiles | None, device: torch.device
 ) -> tuple[nn.Module, Inputs]:
-    """Return what is trained and what feeds it: the head and embeddings if there are any, else the whole network."""
+    """Return what is trained and what feeds it: the part after the frozen one if there are embeddings, or all."""
     if embeddings is None:
         return whole, open_train_images(job.plan, data.train_pixels, data.preprocessing, device)
-    head = find_head(whole, len(data.classes), job.plan.model.source)
-    return with_dropout(head, embeddings.dropout), Embeddings(embeddings.train, embeddings, device)
+    rest = take_rest(job.plan, whole, len(data.classes))
+    return with_dropout(rest, embeddings.dropout), Embeddings(embeddings.train, embeddings, device)
