@@ -82,6 +82,7 @@ PLUGIN = """
     @icf.hookimpl
     def icf_transforms():
         yield icf.Transform(name="unseeded", factory="faulty_parts:unseeded", summary="A flip")
+        yield icf.Transform(name="restoring", factory="faulty_parts:restoring", summary="A flip with a seed")
         yield icf.Transform(name="colour-only", factory="faulty_parts:colour_only", summary="A swap of red and blue")
         yield icf.Transform(name="batch-mean", factory="faulty_parts:batch_mean", summary="A shift to mid grey")
         yield icf.Transform(name="mirror", factory="faulty_parts:mirror", summary="A flip of every image")
@@ -247,6 +248,15 @@ PARTS = """
     def unseeded(params, ctx):
         return lambda images, generator: images.flip(3) if torch.rand(()) < 0.5 else images
 
+    def restoring(params, ctx):
+        def flip(images, generator):
+            seed = int(torch.randint(99, (), generator=generator))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return images.flip(3) if torch.rand(()) < 0.5 else images
+
+        return flip
+
     def colour_only(params, ctx):
         return lambda images, generator: images[:, [2, 1, 0]]
 
@@ -356,6 +366,8 @@ FAULTS = {
     "ensembler/contrary:one-member": "another class than their only member",
     "ensembler/batchwise:test-rows": "depend on the other rows",
     "transform/unseeded:seed": "the same generator gives another result",
+    "transform/unseeded:threads": "rand without generator=",
+    "transform/restoring:threads": "rand without generator=",
     "transform/colour-only:grey": "IndexError",
     "transform/batch-mean:batch": "image 0 of 6 is changed otherwise than alone",
     "transform/to-float:images": "torch.float32, not uint8",

@@ -283,7 +283,7 @@ def save_result(trainer: Trainer, probabilities: FloatArray) -> None:
         "rows": len(targets),
         "precision": str(trainer.precision or torch.float32).removeprefix("torch."),
         "metrics": metrics,
-        "prefetch": str(trainer.loader.prefetch or "not chosen: too few steps"),
+        "prefetch": str(trainer.loader.prefetch or "no background thread: too few steps to measure"),
         "seconds": {part: round(value, 3) for part, value in trainer.state.seconds.items()},
     }
     write_json(trainer.job.folder.metrics, result)
