@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from icf.pipeline.cache import PixelCache
+from icf.pipeline.pixels.cache import PixelCache
+from icf.pipeline.pixels.reader import ImageReader
+from icf.pipeline.pixels.sources import DecodedPixels
 from icf.pipeline.prepare import Rows
 from icf.pipeline.preprocess import Preprocessing
 from icf.plan import Choice
@@ -46,7 +48,14 @@ def make_rows(
 ) -> Rows:
     """Return rows; equal entries of ``images`` are identical images, and all differ without it."""
     ids = tuple(f"id{row}" for row in range(len(targets)))
-    cache = PixelCache(Path("none"), tuple(images or ids), {}, ("",) * len(ids))
+    cache = PixelCache(
+        key="none",
+        path=None,
+        digests=np.array(images or ids, dtype="S16"),
+        errors={},
+        formats=("",) * len(ids),
+        source=DecodedPixels(ImageReader([], make_preprocessing())),
+    )
     return Rows(
         ids=ids,
         targets=np.array(targets, dtype=np.int64),

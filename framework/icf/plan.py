@@ -126,7 +126,7 @@ def _as_table(choice: Choice) -> dict[str, Any]:
 
 def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
     """Drop from a recipe what the choices hold already, and what can't change a result."""
-    settings = {key: value for key, value in recipe.items() if key not in {"problem", "observers", "metrics"}}
+    settings = {key: value for key, value in recipe.items() if key not in {"problem", "observers", "metrics", "cache"}}
     for section in COMPONENT_SECTIONS:
         own_keys = Recipe.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
         settings[section] = {key: recipe[section][key] for key in own_keys if key != "use"}

@@ -109,6 +109,20 @@ class Transforms(Section):
     train: tuple[ComponentSection, ...] = Field(default=(), description="Transforms of training images only")
 
 
+class Cache(Section):
+    """Where decoded images are kept, for all folds and later runs."""
+
+    mode: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="'auto': decoded images are kept where there is room; 'on': they are, or the run stops;"
+        " 'off': every epoch decodes them again",
+    )
+    max_gb: Positive = Field(
+        default=50.0,
+        description="Largest size of the decoded images of all runs, in GB; what was not used for longest makes way",
+    )
+
+
 class ModelSection(ComponentSection):
     """The network."""
 
@@ -219,6 +233,7 @@ class Recipe(Section):
     dataset: DatasetSection = Field(description='a [dataset] table with use = "plugin/component" is needed')
     split: Split = Field(default=Split(), description="How training rows are divided into folds")
     transforms: Transforms = Field(default=Transforms(), description="What happens to images")
+    cache: Cache = Field(default=Cache(), description="Where decoded images are kept")
     model: ModelSection = Field(description='a [model] table with use = "plugin/component" is needed')
     loss: Annotated[ComponentSection, BeforeValidator(_fill_use("loss/cross-entropy"))] = _component(
         "loss/cross-entropy", "What training minimises"

@@ -259,6 +259,7 @@ def test_the_filled_recipe_gives_the_same_plan(plan, catalogue):
 SAME = [
     {"problem": {"question": "Another?"}},
     {"observers": []},
+    {"cache": {"mode": "off", "max_gb": 1.5}},
     {"compute": {"executor": "inline", "max_concurrent_folds": 1, "max_failures": 0}},
     {"optimizer": {"use": "kit/step", "rate": 0.5}},
 ]

@@ -7,7 +7,7 @@ from torchvision.transforms.v2 import functional
 
 from icf.errors import PluginError
 from icf.pipeline.batches import VIEWS, Batches, draw_grid, make_view
-from icf.pipeline.cache import fill_cache
+from icf.pipeline.pixels.cache import fill_cache
 from samples import make_preprocessing
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def images(request) -> np.ndarray:
 def open_batches(images: np.ndarray, tmp_path, augment=()) -> Batches:
     spec = make_spec(images.shape[3])
     cache = fill_cache(images, spec, tmp_path, lambda done, total: None)
-    return Batches(cache.path, spec, CPU, augment)
+    return Batches(cache.source, spec, CPU, augment)
 
 
 def test_a_batch_is_the_rows_normalised(images, tmp_path):
@@ -108,7 +108,7 @@ def test_statistics_are_needed(tmp_path):
     spec = make_preprocessing((6, 8))
     cache = fill_cache(make_images(), spec, tmp_path, lambda done, total: None)
     with pytest.raises(ValueError, match="no statistics"):
-        Batches(cache.path, spec, CPU)
+        Batches(cache.source, spec, CPU)
 
 
 @pytest.mark.parametrize(("count", "shape"), [(1, (10, 12)), (8, (10, 82)), (9, (18, 82)), (10, (18, 82))])

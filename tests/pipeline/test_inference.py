@@ -10,6 +10,7 @@ from torch import nn
 from icf.components import IntArray
 from icf.pipeline.batches import Batches
 from icf.pipeline.inference import predict_logits, predict_probabilities
+from icf.pipeline.pixels.sources import MappedPixels
 from icf.pipeline.preprocess import Preprocessing
 from icf.sections import Inference
 
@@ -35,7 +36,7 @@ def pixels(tmp_path: Path) -> np.ndarray:
 
 @pytest.fixture
 def batches(pixels: np.ndarray, tmp_path: Path) -> CountingBatches:
-    return CountingBatches(tmp_path / "cache.npy", SPEC, CPU)
+    return CountingBatches(MappedPixels(tmp_path / "cache.npy"), SPEC, CPU)
 
 
 def make_models(count: int) -> list[nn.Module]:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from icf.errors import PluginError
 from icf.pipeline import loader
 from icf.pipeline.batches import Batches
-from icf.pipeline.cache import fill_cache
 from icf.pipeline.files import read_json
 from icf.pipeline.loader import AHEAD, MOST, PROBE, Loader, Request, choose_prefetch, load_ahead
+from icf.pipeline.pixels.cache import fill_cache
 from samples import make_preprocessing
 from training import fit, read_history, without_speed
 
@@ -103,7 +103,7 @@ class Kit:
     def __init__(self, folder: Path, *, thread_safe: bool = True) -> None:
         images = np.random.default_rng(0).integers(0, 256, (20, 6, 8, 3)).astype(np.uint8)
         self.spec = make_preprocessing((6, 8), mean=(0.5,) * 3, std=(0.2,) * 3)
-        self.cache = fill_cache(images, self.spec, folder, lambda done, total: None).path
+        self.cache = fill_cache(images, self.spec, folder, lambda done, total: None).source
         self.thread_safe = thread_safe
         self.shifts: list[Shift] = []
 

@@ -90,9 +90,13 @@ def test_large_images_are_averaged_not_sampled():
     assert np.abs(resize(checks, "stretch", (20, 20)).astype(int) - 127).max() <= 2
 
 
+def read_from(pixels: np.ndarray):
+    return lambda rows: torch.from_numpy(pixels[rows])
+
+
 def test_statistics_equal_numpy():
     pixels = np.random.default_rng(0).integers(0, 256, (50, 8, 6, 3)).astype(np.uint8)
-    mean, std = measure_statistics(pixels, np.arange(50))
+    mean, std = measure_statistics(read_from(pixels), np.arange(50))
     np.testing.assert_allclose(mean, (pixels / 255).mean(axis=(0, 1, 2)), atol=1e-4)
     np.testing.assert_allclose(std, (pixels / 255).std(axis=(0, 1, 2)), atol=1e-4)
 
@@ -100,7 +104,7 @@ def test_statistics_equal_numpy():
 def test_deviation_is_that_of_pixels_not_of_image_means():
     generator = np.random.default_rng(1)
     pixels = np.clip(generator.normal(140, 66, (200, 16, 16, 1)), 0, 255).astype(np.uint8)
-    _, std = measure_statistics(pixels, np.arange(200))
+    _, std = measure_statistics(read_from(pixels), np.arange(200))
     of_means = (pixels / 255).mean(axis=(1, 2, 3)).std()
     assert std[0] == pytest.approx((pixels / 255).std(), abs=1e-4)
     assert std[0] > 5 * of_means
@@ -109,14 +113,14 @@ def test_deviation_is_that_of_pixels_not_of_image_means():
 def test_statistics_take_only_the_given_rows():
     pixels = np.zeros((10, 4, 4, 1), dtype=np.uint8)
     pixels[::2] = 200
-    mean, std = measure_statistics(pixels, np.arange(0, 10, 2))
+    mean, std = measure_statistics(read_from(pixels), np.arange(0, 10, 2))
     assert mean == pytest.approx((200 / 255,), abs=1e-4)
     assert std == (0.001,)
 
 
 def test_statistics_of_many_images_come_from_evenly_spaced_ones():
     pixels = np.repeat(np.arange(100, dtype=np.uint8), 4).reshape(100, 2, 2, 1)
-    mean, _ = measure_statistics(pixels, np.arange(100), most=10)
+    mean, _ = measure_statistics(read_from(pixels), np.arange(100), most=10)
     assert mean[0] == pytest.approx(49.5 / 255, abs=0.5 / 255)
 
 

@@ -251,7 +251,7 @@ def test_long_lists_of_skipped_images_are_counted(tmp_path: Path) -> None:
 
 def test_mistakes_show_the_pixels_of_their_ids(tmp_path: Path) -> None:
     _, folder, data = make_run(tmp_path, ["a", "b", "c"], skill=0.5)
-    mistakes = read_mistakes(folder, data.classes, data.train.cache.pixels, 8)
+    mistakes = read_mistakes(folder, data.classes, data.train.cache.source, 8)
     assert [m.probability for m in mistakes] == sorted((m.probability for m in mistakes), reverse=True)
     position = {name: row for row, name in enumerate(data.train.ids)}
     for mistake in mistakes:

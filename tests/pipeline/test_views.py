@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from icf.pipeline.cache import fill_cache
+from icf.pipeline.pixels.cache import fill_cache
 from icf.pipeline.views import FROZEN_VIEWS, ViewBatches, choose_views, count_views
 from samples import make_preprocessing
 from training import make_plan
@@ -22,7 +22,7 @@ def open_views(folder: Path, views: int = 3, seed: int = 0) -> ViewBatches:
     images = np.random.default_rng(0).integers(0, 200, (10, 6, 8, 3)).astype(np.uint8)
     spec = make_preprocessing((6, 8), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.1))
     cache = fill_cache(images, spec, folder, lambda done, total: None)
-    return ViewBatches(cache.path, spec, torch.device("cpu"), [noise], views=views, seed=seed)
+    return ViewBatches(cache.source, spec, torch.device("cpu"), [noise], views=views, seed=seed)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from icf.components import BatchTransform, IntArray
 from icf.errors import PluginError
-from icf.pipeline.cache import open_pixels
+from icf.pipeline.pixels.sources import PixelSource
 from icf.pipeline.preprocess import Preprocessing
 
 PIECE = 2**18
@@ -20,12 +19,12 @@ VIEWS = ("horizontal-flip", "vertical-flip")
 
 
 class Batches:
-    """Network inputs for any rows of one pixel cache."""
+    """Network inputs for any rows of one source of pixels."""
 
     def __init__(
-        self, cache: Path, spec: Preprocessing, device: torch.device, augment: Sequence[BatchTransform] = ()
+        self, source: PixelSource, spec: Preprocessing, device: torch.device, augment: Sequence[BatchTransform] = ()
     ) -> None:
-        self._pixels = torch.from_numpy(open_pixels(cache))
+        self._source = source
         self._spec = spec
         self._device = device
         self._augment = augment
@@ -79,8 +78,7 @@ class Batches:
         return images
 
     def _gather(self, rows: IntArray) -> torch.Tensor:
-        # index_select is several times faster than fancy indexing; the permuted view is channels-last.
-        return self._pixels.index_select(0, torch.from_numpy(rows)).permute(0, 3, 1, 2)
+        return self._source.gather(rows).permute(0, 3, 1, 2)  # this view is channels-last
 
     def _normalise(self, images: torch.Tensor) -> torch.Tensor:
         images = images.to(self._device, non_blocking=True)

@@ -99,7 +99,7 @@ def try_step(plan: Plan, data: Prepared) -> str:
     classes = len(data.classes)
     model = build_model(plan, classes, data.preprocessing, fold=0).to(device)
     augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
-    batches = Batches(data.train.cache.path, data.preprocessing, device, augment)
+    batches = Batches(data.train.cache.source, data.preprocessing, device, augment)
     rows = data.train.pixel_rows[:2]
     targets = torch.from_numpy(data.train.targets[:2]).to(device)
     counts = np.bincount(data.train.targets, minlength=classes).astype(np.int64)

@@ -123,7 +123,7 @@ def build_backbone(plan: Plan, data: Prepared, folds: int) -> Backbone:
     """
     device = choose_device(plan.recipe.compute.device)
     classes, spec = len(data.classes), data.preprocessing
-    images = Batches(data.train.cache.path, spec, device).read(data.train.pixel_rows[:TRIAL_ROWS])
+    images = Batches(data.train.cache.source, spec, device).read(data.train.pixel_rows[:TRIAL_ROWS])
 
     def build(fold: int) -> Separation:
         model = build_model(plan, classes, spec, fold).to(device)
@@ -165,7 +165,7 @@ def _describe_backbone(backbone: Backbone) -> dict[str, object]:
 
 def _list_train_tasks(backbone: Backbone, data: Prepared, key: str) -> list[_Task]:
     plan = backbone.plan
-    images = open_train_images(plan, data.train.cache.path, data.preprocessing, backbone.device)
+    images = open_train_images(plan, data.train.cache.source, data.preprocessing, backbone.device)
     tasks = _list_plain_tasks(plan, data.train, images, digest(key, "train"))
     if isinstance(images, ViewBatches):
         choices = [choice.model_dump(mode="json") for choice in plan.train_transforms]
@@ -178,7 +178,7 @@ def _list_train_tasks(backbone: Backbone, data: Prepared, key: str) -> list[_Tas
 def _list_test_tasks(backbone: Backbone, data: Prepared, key: str) -> list[_Task]:
     if data.test is None:
         return []
-    images = Batches(data.test.cache.path, data.preprocessing, backbone.device)
+    images = Batches(data.test.cache.source, data.preprocessing, backbone.device)
     return _list_plain_tasks(backbone.plan, data.test, images, digest(key, "test"))
 
 
@@ -200,7 +200,7 @@ def _make_task(name: str, key: str, rows: Rows, reads: Sequence[Read]) -> _Task:
 def check_saving(backbone: Backbone, data: Prepared, folds: int) -> None:
     """Raise InseparableError unless embeddings, which may be larger than images, are read sooner than computed."""
     spec, device = data.preprocessing, backbone.device
-    images = Batches(data.train.cache.path, spec, device).read(data.train.pixel_rows[:TRIAL_ROWS])
+    images = Batches(data.train.cache.source, spec, device).read(data.train.pixel_rows[:TRIAL_ROWS])
     stored = torch.zeros((TRIAL_ROWS * 8, *backbone.shape), dtype=backbone.dtype)
     rows = torch.arange(0, len(stored), 8)
     computing = measure_seconds(lambda: backbone.embed(images)) / len(images)

@@ -261,11 +261,11 @@ def predict_fold(trainer: Trainer) -> FloatArray:
     probabilities = predict(trainer.batches, data.val_rows)
     targets = data.targets[data.val_rows]
     write_probabilities(folder.oof, data.val_ids, data.classes, probabilities, target=targets)
-    if data.test_cache is not None:
+    if data.test_pixels is not None:
         readable = data.test_rows[data.test_rows >= 0]
         prior = np.bincount(data.train_targets, minlength=len(data.classes)) / len(data.train_targets)
         test = np.tile(prior, (len(data.test_rows), 1))
-        batches = open_test_inputs(trainer.embeddings, data.test_cache, data.preprocessing, trainer.device)
+        batches = open_test_inputs(trainer.embeddings, data.test_pixels, data.preprocessing, trainer.device)
         test[data.test_rows >= 0] = predict(batches, readable)
         write_probabilities(folder.test, data.test_ids, data.classes, test)
     return probabilities
@@ -302,7 +302,7 @@ def _write_augmented(trainer: Trainer) -> None:
     job, data = trainer.job, trainer.data
     if trainer.embeddings is not None and job.fold > 0:
         return  # one picture of images that training never reads is enough
-    images = open_train_images(job.plan, data.train_cache, data.preprocessing, trainer.device)
+    images = open_train_images(job.plan, data.train_pixels, data.preprocessing, trainer.device)
     seed = derive_seed(job.plan.recipe.train.seed, Purpose.AUGMENT, job.fold)
     rows = trainer.data.train_rows[trainer.order(0)[:32]]
     grid = Image.fromarray(draw_grid(images.augment(rows, seed)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,21 +10,23 @@ import numpy as np
 from icf.components import IntArray
 from icf.pipeline.files import read_json, read_table
 from icf.pipeline.jobs import FoldJob
+from icf.pipeline.pixels.sources import PixelSource
 from icf.pipeline.preprocess import Preprocessing
+from icf.pipeline.stored_images import open_sources
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldData:
-    """Rows are positions in the pixel cache; ``targets`` is indexed by them, -1 where a row is unused."""
+    """Rows are positions in the pixels; ``targets`` is indexed by them, -1 where a row is unused."""
 
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    train_cache: Path
+    train_pixels: PixelSource
     targets: IntArray
     train_rows: IntArray
     val_rows: IntArray
     val_ids: tuple[str, ...]
-    test_cache: Path | None
+    test_pixels: PixelSource | None
     test_rows: IntArray
     test_ids: tuple[str, ...]
 
@@ -45,17 +46,19 @@ class FoldData:
         targets[rows] = split["target"]
         validates = folds == job.fold
         test: dict[str, Any] = {"id": [], "row": np.zeros(0, np.int64)}
-        if facts["test_cache"]:
+        spec = Preprocessing.model_validate(facts["preprocessing"])
+        sources = open_sources(job.plan, spec, facts["pixels"])
+        if "test" in sources:
             test = read_table(folder.test_rows)
         return cls(
             classes=tuple(facts["classes"]),
-            preprocessing=Preprocessing.model_validate(facts["preprocessing"]),
-            train_cache=Path(facts["train_cache"]),
+            preprocessing=spec,
+            train_pixels=sources["train"],
             targets=targets,
             train_rows=rows[~validates],
             val_rows=rows[validates],
             val_ids=tuple(name for name, chosen in zip(split["id"], validates, strict=True) if chosen),
-            test_cache=Path(facts["test_cache"]) if facts["test_cache"] else None,
+            test_pixels=sources.get("test"),
             test_rows=test["row"],
             test_ids=tuple(test["id"]),
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -11,6 +10,7 @@ import torch
 from icf.components import IntArray
 from icf.pipeline.batches import Batches
 from icf.pipeline.embeddings import EmbeddingFiles, Embeddings
+from icf.pipeline.pixels.sources import PixelSource
 from icf.pipeline.preprocess import Preprocessing
 from icf.pipeline.products import build_transform
 from icf.pipeline.views import ViewBatches, count_views
@@ -33,15 +33,17 @@ class Inputs(Protocol):
         ...
 
 
-def open_train_images(plan: Plan, cache: Path, spec: Preprocessing, device: torch.device) -> Batches:
+def open_train_images(plan: Plan, source: PixelSource, spec: Preprocessing, device: torch.device) -> Batches:
     """Return training images, augmented as the plan says: each time anew, or from a fixed number of views."""
     augment = [build_transform(choice, spec.context()) for choice in plan.train_transforms]
     views = count_views(plan)
     if views is None or not augment:
-        return Batches(cache, spec, device, augment)
-    return ViewBatches(cache, spec, device, augment, views=views, seed=plan.recipe.train.seed)
+        return Batches(source, spec, device, augment)
+    return ViewBatches(source, spec, device, augment, views=views, seed=plan.recipe.train.seed)
 
 
-def open_test_inputs(files: EmbeddingFiles | None, cache: Path, spec: Preprocessing, device: torch.device) -> Inputs:
+def open_test_inputs(
+    files: EmbeddingFiles | None, source: PixelSource, spec: Preprocessing, device: torch.device
+) -> Inputs:
     """Return test images, or their embeddings."""
-    return Batches(cache, spec, device) if files is None else Embeddings(files.test, files, device)
+    return Batches(source, spec, device) if files is None else Embeddings(files.test, files, device)

@@ -36,8 +36,7 @@ def find_costly_orders(plan: Plan, data: Prepared) -> list[str]:
     rows = np.linspace(0, len(data.train) - 1, min(IMAGES, len(data.train))).astype(np.int64)
     found = []
     if can_be_ordered(build_all(plan.train_transforms, data)):
-        pixels = data.train.cache.pixels[data.train.pixel_rows[rows]]
-        batch = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2)
+        batch = data.train.cache.source.gather(data.train.pixel_rows[rows]).permute(0, 3, 1, 2)
         found.append(compare_orders("transforms.train", plan.train_transforms, data, [batch]))
     if can_be_ordered(build_all(plan.shared_transforms, data)):
         images = read_whole_images(data, rows[:: max(1, len(rows) // WHOLE_IMAGES)][:WHOLE_IMAGES])
@@ -55,9 +54,11 @@ def read_whole_images(data: Prepared, rows: IntArray) -> list[torch.Tensor]:
     images = []
     for row in rows:
         path = Path(data.train.sources[row])
-        cached = data.train.cache.pixels[data.train.pixel_rows[row]]
-        pixels = decode_image(path, data.preprocessing.channels)[0] if path.is_file() else cached
-        images.append(torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None])
+        if path.is_file():
+            batch = torch.from_numpy(decode_image(path, data.preprocessing.channels)[0])[None]
+        else:
+            batch = data.train.cache.source.gather(data.train.pixel_rows[[row]])
+        images.append(batch.permute(0, 3, 1, 2))
     return images
 
 

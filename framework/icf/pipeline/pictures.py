@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from icf.components import FloatArray, IntArray, PixelArray
 from icf.pipeline.files import read_probabilities, read_table
 from icf.pipeline.folder import RunFolder
+from icf.pipeline.pixels.sources import PixelSource
 
 THUMBNAIL = 160
 """Longest side of a thumbnail in pixels; smaller images keep their size."""
@@ -41,10 +42,10 @@ class Mistake:
     small: bool
 
 
-def read_mistakes(folder: RunFolder, classes: Sequence[str], pixels: PixelArray, most: int) -> list[Mistake]:
+def read_mistakes(folder: RunFolder, classes: Sequence[str], source: PixelSource, most: int) -> list[Mistake]:
     """Return the out-of-fold rows that were predicted wrongly with the highest probability, surest first.
 
-    ``pixels`` is the training cache, uint8 [N, H, W, C].
+    ``source`` holds the pixels of the training rows.
     """
     path = folder.path / "oof.parquet"
     ids, probabilities = read_probabilities(path, classes)
@@ -53,7 +54,7 @@ def read_mistakes(folder: RunFolder, classes: Sequence[str], pixels: PixelArray,
     pixel_rows = dict(zip(split["id"], split["row"].tolist(), strict=True))
     found = []
     for row in rank_mistakes(probabilities, targets)[:most].tolist():
-        image = pixels[pixel_rows[ids[row]]]
+        image = source.gather(np.array([pixel_rows[ids[row]]]))[0].numpy()
         predicted = int(probabilities[row].argmax())
         found.append(
             Mistake(

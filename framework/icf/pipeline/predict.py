@@ -14,7 +14,6 @@ from icf.components import FloatArray, PixelArray
 from icf.errors import BadImagesError, IcfError, Problem
 from icf.local import LocalPlugin, match_local_plugins, restore_local_plugins
 from icf.pipeline.batches import Batches
-from icf.pipeline.cache import cache_dir, fill_cache, list_errors
 from icf.pipeline.checkpoint import load_weights, read_metadata
 from icf.pipeline.ensemble import combine
 from icf.pipeline.files import read_json
@@ -22,7 +21,9 @@ from icf.pipeline.folder import RunFolder
 from icf.pipeline.inference import predict_probabilities
 from icf.pipeline.jobs import read_placement
 from icf.pipeline.network import build_model, choose_device, choose_precision
+from icf.pipeline.pixels.cache import list_errors
 from icf.pipeline.preprocess import Preprocessing
+from icf.pipeline.stored_images import store_images
 from icf.plan import Plan
 
 
@@ -53,7 +54,7 @@ def predict_images(
     restore_local_plugins(match_local_plugins(_needed_plugins(plan), local))
     metadata = read_metadata(weights[0])
     spec = Preprocessing.model_validate(metadata["preprocessing"])
-    cache = fill_cache(images, spec, cache_dir() / "predict", lambda _done, _total: None)
+    cache = store_images(plan, images, spec, lambda _done, _total: None)
     rows = np.array([row for row in range(len(images)) if row not in cache.errors], dtype=np.int64)
     bad = list_errors(cache, images)
     if not len(rows):
@@ -61,7 +62,7 @@ def predict_images(
     device = choose_device(plan.recipe.compute.device)
     models = _load_members(plan, weights, len(metadata["classes"]), spec, device)
     precision = choose_precision(_recall_precision(plan, folder, device), models[0], device)
-    batches = Batches(cache.path, spec, device)
+    batches = Batches(cache.source, spec, device)
     members = predict_probabilities(models, batches, rows, plan.recipe.inference, device, precision)
     names = [str(images[row]) if isinstance(images[row], Path) else str(row) for row in rows]
     notes = tuple(read_json(folder.data)["notes"])

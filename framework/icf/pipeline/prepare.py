@@ -11,7 +11,6 @@ import numpy as np
 
 from icf.components import (
     DatasetContent,
-    DatasetContext,
     IntArray,
     ModelContext,
     PixelArray,
@@ -19,13 +18,14 @@ from icf.components import (
     SubmissionFormat,
 )
 from icf.errors import BadImagesError, Problem
-from icf.pipeline.cache import PixelCache, cache_dir, fill_cache, list_errors
-from icf.pipeline.content import check_classes, check_content
+from icf.pipeline.content import check_classes
 from icf.pipeline.files import digest, digest_strings, write_json, write_table
 from icf.pipeline.folder import RunFolder
+from icf.pipeline.pixels.cache import PixelCache, list_errors
 from icf.pipeline.pixels.decode import has_wrong_suffix
+from icf.pipeline.pixels.table import Digests
 from icf.pipeline.preprocess import Preprocessing, describe_preprocessing, measure_statistics
-from icf.pipeline.products import build
+from icf.pipeline.stored_images import describe_source, read_content, store_images
 from icf.plan import Plan
 
 StageProgress = Callable[[str, int, int], None]
@@ -47,9 +47,11 @@ class Rows:
         return len(self.ids)
 
     @property
-    def digests(self) -> list[str]:
-        """A hash of each row's pixels; equal images have equal hashes."""
-        return [self.cache.digests[row] if row >= 0 else "" for row in self.pixel_rows]
+    def digests(self) -> Digests:
+        """A hash of each row's pixels, bytes [N]; equal images have equal hashes, and unreadable ones empty."""
+        found = self.cache.digests[self.pixel_rows]
+        found[self.pixel_rows < 0] = b""
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +84,11 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
         BadImagesError: images that can't be read, unless dataset.on_bad_image = "skip".
         PluginError: a component failed, or pretrained weights can't be had.
     """
-    context = DatasetContext(seed=plan.recipe.train.seed, cache_dir=cache_dir())
-    content: DatasetContent = build(plan.dataset, context)
-    check_content(content)
+    content = read_content(plan)
     info = plan.model.inspect_model(_describe_model_context(plan, content))
     spec = describe_preprocessing(plan, info, _find_size(content.train.images))
-    train = _fill(content.train, spec, "train images", progress)
-    test = _fill(content.test, spec, "test images", progress) if content.test is not None else None
+    train = _store(plan, content.train, spec, "train images", progress)
+    test = _store(plan, content.test, spec, "test images", progress) if content.test is not None else None
     skipped = _find_bad_images(plan, content, train, test)
     train_rows = _drop_bad_rows(content.train, train)
     check_classes(train_rows.targets, content.classes)
@@ -118,8 +118,11 @@ def save_prepared(data: Prepared, folder: RunFolder) -> None:
             "key": data.key,
             "classes": list(data.classes),
             "preprocessing": data.preprocessing.model_dump(mode="json"),
-            "train_cache": str(data.train.cache.path),
-            "test_cache": str(data.test.cache.path) if data.test is not None else None,
+            "pixels": {
+                part: describe_source(rows.cache)
+                for part, rows in (("train", data.train), ("test", data.test))
+                if rows is not None
+            },
             "weights": data.weights,
             "notes": list(data.notes),
             "warnings": list(data.warnings),
@@ -138,9 +141,8 @@ def _find_size(images: Sequence[Path] | PixelArray) -> tuple[int, int] | None:
     return (images.shape[1], images.shape[2]) if isinstance(images, np.ndarray) else None
 
 
-def _fill(samples: Samples, spec: Preprocessing, what: str, progress: StageProgress) -> PixelCache:
-    folder = cache_dir() / "pixels"
-    return fill_cache(samples.images, spec, folder, lambda done, total: progress(what, done, total))
+def _store(plan: Plan, samples: Samples, spec: Preprocessing, what: str, progress: StageProgress) -> PixelCache:
+    return store_images(plan, samples.images, spec, lambda done, total: progress(what, done, total))
 
 
 def _find_bad_images(plan: Plan, content: DatasetContent, train: PixelCache, test: PixelCache | None) -> list[Problem]:
@@ -193,7 +195,7 @@ def _list_sources(samples: Samples, rows: IntArray) -> tuple[str, ...]:
 def _fill_statistics(spec: Preprocessing, train: Rows) -> Preprocessing:
     if spec.mean is not None and spec.std is not None:
         return spec
-    mean, std = measure_statistics(train.cache.pixels, train.pixel_rows)
+    mean, std = measure_statistics(train.cache.source.gather, train.pixel_rows)
     return spec.model_copy(update={"mean": spec.mean or mean, "std": spec.std or std})
 
 
@@ -205,13 +207,14 @@ def _find_warnings(content: DatasetContent, train: Rows, test: Rows | None) -> l
         found.append(f"classes without a training row, which can never be learned: {', '.join(empty)}")
     found += _find_contradictions(train)
     found += _find_lying_suffixes(content.train, train.cache)
-    return found + (_find_lying_suffixes(content.test, test.cache) if content.test and test else [])
+    found += _find_lying_suffixes(content.test, test.cache) if content.test and test else []
+    return found + sorted({rows.cache.note for rows in (train, test) if rows is not None and rows.cache.note})
 
 
 def _find_contradictions(train: Rows) -> list[str]:
-    labels: dict[str, set[int]] = {}
-    names: dict[str, str] = {}
-    for name, key, target in zip(train.ids, train.digests, train.targets.tolist(), strict=True):
+    labels: dict[bytes, set[int]] = {}
+    names: dict[bytes, str] = {}
+    for name, key, target in zip(train.ids, train.digests.tolist(), train.targets.tolist(), strict=True):
         labels.setdefault(key, set()).add(target)
         names.setdefault(key, name)
     twisted = [names[key] for key, targets in labels.items() if len(targets) > 1]
@@ -234,8 +237,8 @@ def _find_lying_suffixes(samples: Samples, cache: PixelCache) -> list[str]:
 def _digest_rows(rows: Rows) -> str:
     groups = rows.groups or ()
     folds = [] if rows.folds is None else rows.folds.tolist()
-    parts = [digest_strings(rows.ids), digest_strings(rows.digests), digest_strings(groups)]
-    return digest(*parts, rows.targets.tobytes(), rows.pixel_rows.tobytes(), folds)
+    parts = [digest_strings(rows.ids), digest_strings(groups)]
+    return digest(*parts, rows.digests.tobytes(), rows.targets.tobytes(), rows.pixel_rows.tobytes(), folds)
 
 
 def describe_facts(data: Prepared) -> dict[str, Any]:

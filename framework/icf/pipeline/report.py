@@ -64,7 +64,7 @@ def write_report(
         "folds": _describe_folds(plan, metrics["folds"]),
         "curves": _draw_curves(plan, folder, metrics["folds"]),
         "classes": _describe_classes(np.asarray(metrics["confusion"], dtype=np.int64), data.classes),
-        "mistakes": read_mistakes(folder, data.classes, data.train.cache.pixels, MISTAKES),
+        "mistakes": read_mistakes(folder, data.classes, data.train.cache.source, MISTAKES),
         "grid": read_grid(folder.fold(0).augmented),
         "facts": _list_facts(data),
         "skipped": data.skipped[:SKIPPED],
@@ -192,9 +192,15 @@ def _describe_compute(folder: RunFolder, data: Prepared, results: Sequence[Mappi
         ("number format", ", ".join(sorted({result["precision"] for result in results}))),
         ("batches", results[0]["prefetch"]),
     ]
-    caches = [rows.cache.path for rows in (data.train, data.test) if rows is not None]
-    size = sum(path.stat().st_size for path in caches if path.exists())
-    return [*lines, ("decoded pixels", f"{size / 2**20:,.0f} MB, read by all folds")]
+    return [*lines, ("decoded pixels", _describe_pixels(data))]
+
+
+def _describe_pixels(data: Prepared) -> str:
+    paths = [rows.cache.path for rows in (data.train, data.test) if rows is not None]
+    if None in paths:
+        return "not stored: decoded in every epoch"
+    size = sum(path.stat().st_size for path in paths if path is not None and path.exists())
+    return f"{size / 2**20:,.0f} MB, read by all folds"
 
 
 def _list_facts(data: Prepared) -> list[tuple[str, str]]:

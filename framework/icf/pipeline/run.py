@@ -25,6 +25,7 @@ from icf.pipeline.observers import Observers
 from icf.pipeline.prepare import Prepared, describe_facts, prepare, save_prepared
 from icf.pipeline.report import write_report
 from icf.pipeline.split import Split, make_split, save_split
+from icf.pipeline.stored_images import describe_source
 from icf.pipeline.submission import write_submission
 from icf.pipeline.trial import try_components
 from icf.pipeline.watch import FoldWatch
@@ -118,7 +119,7 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
 def _prepare(run: _Run) -> Prepared:
     with run.stage("prepare") as outcome:
         data = prepare(run.plan, run.progress)
-        caches = [str(rows.cache.path) for rows in (data.train, data.test) if rows is not None]
+        caches = [describe_source(rows.cache) for rows in (data.train, data.test) if rows is not None]
         products = [run.folder.data] if data.test is None else [run.folder.data, run.folder.test_rows]
         outcome["skipped"] = not run.folder.run_stage(
             "prepare", digest(data.key, caches), products, lambda: _save(run, data)

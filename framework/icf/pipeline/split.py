@@ -17,6 +17,7 @@ from icf.errors import DataError
 from icf.pipeline.dealing import UNASSIGNED, deal_groups, deal_rows, number_parts
 from icf.pipeline.files import digest, digest_strings, write_json, write_table
 from icf.pipeline.folder import RunFolder
+from icf.pipeline.pixels.table import Digests
 from icf.pipeline.prepare import Rows
 from icf.sections import Split as SplitSection
 
@@ -95,8 +96,10 @@ def merge_groups(rows: Rows, *, together: bool) -> Groups:
     return Groups(tuple(names[row] for row in first[leaders].tolist()), np.unique(leaders, return_inverse=True)[1])
 
 
-def _number(values: Sequence[str]) -> IntArray:
+def _number(values: Sequence[str] | Digests) -> IntArray:
     """Return the place of each value among the sorted distinct ones, int64 [N]."""
+    if isinstance(values, np.ndarray):
+        return np.unique(values, return_inverse=True)[1]
     places = {value: place for place, value in enumerate(sorted(set(values)))}
     return np.fromiter(map(places.__getitem__, values), np.int64, len(values))
 

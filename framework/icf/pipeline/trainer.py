@@ -100,7 +100,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         plan.scheduler,
         SchedulerContext(steps_per_epoch=steps, epochs=recipe.train.epochs, maximize=plan.metrics[0].maximize),
     )
-    open_images = partial(open_train_images, plan, data.train_cache, data.preprocessing, device)
+    open_images = partial(open_train_images, plan, data.train_pixels, data.preprocessing, device)
     precision = choose_precision(job.precision, whole, device)
     return Trainer(
         job=job,
@@ -150,6 +150,6 @@ def _choose_network(
 ) -> tuple[nn.Module, Inputs]:
     """Return what is trained and what feeds it: the part after the frozen one if there are embeddings, or all."""
     if embeddings is None:
-        return whole, open_train_images(job.plan, data.train_cache, data.preprocessing, device)
+        return whole, open_train_images(job.plan, data.train_pixels, data.preprocessing, device)
     rest = take_rest(job.plan, whole, len(data.classes))
     return with_dropout(rest, embeddings.dropout), Embeddings(embeddings.train, embeddings, device)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from icf.components import BatchTransform, IntArray
 from icf.pipeline.batches import Batches
+from icf.pipeline.pixels.sources import PixelSource
 from icf.pipeline.preprocess import Preprocessing
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.plan import Plan
@@ -36,7 +36,7 @@ class ViewBatches(Batches):
 
     def __init__(
         self,
-        cache: Path,
+        source: PixelSource,
         spec: Preprocessing,
         device: torch.device,
         augment: Sequence[BatchTransform],
@@ -44,7 +44,7 @@ class ViewBatches(Batches):
         views: int,
         seed: int,
     ) -> None:
-        super().__init__(cache, spec, device, augment)
+        super().__init__(source, spec, device, augment)
         self.views = views
         self._seed = seed
 

@@ -1,0 +1,74 @@
+"""Where pixels come from: a cache that is mapped into memory, or image files that are decoded each time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from collections.abc import Collection
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from icf.components import IntArray, PixelArray
+from icf.errors import BadImagesError, Problem
+from icf.pipeline.cache import count_cores
+from icf.pipeline.pixels.decode import UnreadableImageError
+from icf.pipeline.pixels.lease import hold
+from icf.pipeline.pixels.reader import ImageReader
+from icf.pipeline.pixels.threads import map_ordered
+
+
+class PixelSource(Protocol):
+    """Preprocessed pixels of any rows of one part of the data."""
+
+    def gather(self, rows: IntArray) -> torch.Tensor:
+        """Return uint8 [B, H, W, C], which belongs to the caller."""
+        ...
+
+
+class MappedPixels:
+    """A complete cache; pages are shared between processes, and the file is kept while this object lives."""
+
+    def __init__(self, path: Path) -> None:
+        lease = hold(path)
+        weakref.finalize(self, lease.close)
+        with contextlib.suppress(OSError):  # a folder that can only be read
+            os.utime(path)  # the caches that were used last go last
+        self._pixels = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+
+    def gather(self, rows: IntArray) -> torch.Tensor:
+        """Return uint8 [B, H, W, C]."""
+        # index_select is several times faster than fancy indexing.
+        return self._pixels.index_select(0, torch.from_numpy(rows))
+
+
+class DecodedPixels:
+    """Images that are decoded whenever they are asked for, by the same code that fills caches."""
+
+    def __init__(self, reader: ImageReader, unreadable: Collection[int] = ()) -> None:
+        self._reader = reader
+        self._unreadable = unreadable
+
+    def gather(self, rows: IntArray) -> torch.Tensor:
+        """Return uint8 [B, H, W, C]; images that were unreadable from the start are zero, as they are in a cache.
+
+        Raises:
+            BadImagesError: a file has become unreadable.
+            PluginError: a shared transform failed.
+        """
+        pixels = np.zeros((len(rows), *self._reader.shape[1:]), np.uint8)
+        for place, image in enumerate(map_ordered(self._read, rows.tolist(), count_cores())):
+            pixels[place] = image
+        return torch.from_numpy(pixels)
+
+    def _read(self, row: int) -> PixelArray | int:
+        if row in self._unreadable:
+            return 0
+        try:
+            return self._reader.read(row)[0]
+        except UnreadableImageError as error:
+            title = "an image could be read when the run began, and can't be read any more"
+            raise BadImagesError(title, [Problem(str(self._reader.images[row]), str(error))]) from error
