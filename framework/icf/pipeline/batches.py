@@ -31,11 +31,11 @@ class Batches:
 
     def read(self, rows: IntArray) -> torch.Tensor:
         """Return float32 [B, C, H, W] on the device, in channels-last memory, not augmented."""
-        return self._normalise(self._gather(rows))
+        return self.normalise(self._gather(rows))
 
     def read_augmented(self, rows: IntArray, seed: int) -> torch.Tensor:
         """Return float32 [B, C, H, W], augmented with randomness from ``seed`` alone."""
-        return self._normalise(self.augment(rows, seed))
+        return self.normalise(self.augment(rows, seed))
 
     def augment(self, rows: IntArray, seed: int) -> torch.Tensor:
         """Return augmented uint8 [B, C, H, W].
@@ -55,14 +55,15 @@ class Batches:
             )
         return images
 
-    def _gather(self, rows: IntArray) -> torch.Tensor:
-        # index_select is several times faster than fancy indexing; the permuted view is channels-last.
-        return self._pixels.index_select(0, torch.from_numpy(rows)).permute(0, 3, 1, 2)
-
-    def _normalise(self, images: torch.Tensor) -> torch.Tensor:
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """Return float32 [B, C, H, W] on the device, in channels-last memory, of uint8 of the same shape."""
         images = images.to(self._device, non_blocking=True)
         images = images.to(torch.float32, memory_format=torch.channels_last)
         return images.sub_(self._mean).mul_(self._scale)
+
+    def _gather(self, rows: IntArray) -> torch.Tensor:
+        # index_select is several times faster than fancy indexing; the permuted view is channels-last.
+        return self._pixels.index_select(0, torch.from_numpy(rows)).permute(0, 3, 1, 2)
 
 
 def make_view(images: torch.Tensor, view: str | None) -> torch.Tensor:

@@ -22,6 +22,7 @@ from icf.pipeline.batches import Batches, draw_grid
 from icf.pipeline.files import write_bytes, write_json, write_probabilities, write_rows
 from icf.pipeline.inference import predict_logits, predict_probabilities, softmax
 from icf.pipeline.jobs import FoldJob
+from icf.pipeline.mixing import WeightedTargets, mix_lines, weigh_targets
 from icf.pipeline.network import autocast, set_training_mode
 from icf.pipeline.products import blame, check_logits, check_loss
 from icf.pipeline.score import build_metrics, score_rows
@@ -128,9 +129,7 @@ def train_step(trainer: Trainer, batch: IntArray, step: int, seed: int) -> torch
     for index, piece in enumerate(pieces):
         # A rank without rows still takes part in the average, with weight zero.
         rows, weight = (piece, len(piece) * trainer.team.size / len(batch)) if len(piece) else (batch[:1], 0.0)
-        images = trainer.batches.read_augmented(rows, seed + index)
-        targets = torch.from_numpy(trainer.data.targets[rows]).to(trainer.device)
-        loss = _compute_loss(trainer, images, targets)
+        loss = _compute_loss(trainer, *_read_batch(trainer, rows, seed + index))
         trainer.scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
         total += loss.detach().double() * weight
     if recipe.train.clip_norm is not None:
@@ -143,16 +142,28 @@ def train_step(trainer: Trainer, batch: IntArray, step: int, seed: int) -> torch
     return total
 
 
-def _compute_loss(trainer: Trainer, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _read_batch(trainer: Trainer, rows: IntArray, seed: int) -> tuple[torch.Tensor, WeightedTargets]:
+    """Return network inputs on the device, mixed in the epochs that are, and what they are compared with."""
+    batches, targets = trainer.batches, torch.from_numpy(trainer.data.targets[rows])
+    if not trainer.mixing.is_active(trainer.state.epoch):
+        return batches.read_augmented(rows, seed), [(targets, 1.0)]
+    mixed = trainer.mixing.mix(batches.augment(rows, seed), targets, seed)
+    return batches.normalise(mixed.images), weigh_targets(targets, mixed)
+
+
+def _compute_loss(trainer: Trainer, images: torch.Tensor, expected: WeightedTargets) -> torch.Tensor:
     plan = trainer.job.plan
+    losses = []
     with autocast(trainer.device, trainer.precision):
         with blame(plan.model, "in training"):
             logits = trainer.network(images)
-        check_logits(plan.model, logits, len(targets), len(trainer.data.classes))
-        with blame(plan.loss, "in training"):
-            loss: torch.Tensor = trainer.criterion(logits, targets)
-        check_loss(plan.loss, loss)
-    return loss
+        check_logits(plan.model, logits, len(images), len(trainer.data.classes))
+        for targets, weight in expected:
+            with blame(plan.loss, "in training"):
+                loss: torch.Tensor = trainer.criterion(logits, targets.to(trainer.device))
+            check_loss(plan.loss, loss)
+            losses.append(loss * weight)
+    return sum(losses[1:], losses[0])
 
 
 def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
@@ -259,7 +270,10 @@ def _write_progress(trainer: Trainer, step: int, seconds: float) -> None:
 def _write_augmented(trainer: Trainer) -> None:
     seed = derive_seed(trainer.job.plan.recipe.train.seed, Purpose.AUGMENT, trainer.job.fold)
     rows = trainer.data.train_rows[trainer.order(0)[:32]]
-    grid = Image.fromarray(draw_grid(trainer.batches.augment(rows, seed)))
+    images = trainer.batches.augment(rows, seed)
+    if trainer.mixing.is_active(0):
+        images = mix_lines(trainer.mixing, images, torch.from_numpy(trainer.data.targets[rows]), seed)
+    grid = Image.fromarray(draw_grid(images))
     path = trainer.job.folder.augmented
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()

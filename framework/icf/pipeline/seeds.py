@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     STEP = 6
     BOOTSTRAP = 7
     ENSEMBLE = 8
+    MIX = 10
 
 
 def derive_seed(seed: int, purpose: Purpose, *position: int) -> int:

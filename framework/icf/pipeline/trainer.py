@@ -14,6 +14,7 @@ from icf.components import IntArray, LossContext, OptimizerContext, SamplerConte
 from icf.pipeline.batches import Batches
 from icf.pipeline.fold_data import FoldData
 from icf.pipeline.jobs import FoldJob
+from icf.pipeline.mixing import Mixing, build_mixing
 from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
 from icf.pipeline.products import CheckedSchedule, build, build_sampler, build_transform
 from icf.pipeline.seeds import Purpose, derive_seed
@@ -48,6 +49,7 @@ class Trainer:
     schedule: Schedule
     order: Callable[[int], IntArray]
     batches: Batches
+    mixing: Mixing
     scaler: torch.amp.GradScaler
     steps: int
     state: TrainingState = field(default_factory=TrainingState)
@@ -92,6 +94,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         schedule=schedule,
         order=order,
         batches=Batches(data.train_cache, data.preprocessing, device, augment),
+        mixing=build_mixing(plan, classes, data.preprocessing),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         steps=steps,
     )
