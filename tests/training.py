@@ -54,6 +54,7 @@ TOY = """
     @icf.hookimpl
     def icf_losses():
         yield icf.Loss(name="spiteful", factory="{module}_parts:spiteful", params=SpitefulParams, summary="Fails")
+        yield icf.Loss(name="deadly", factory="{module}_parts:deadly", summary="Ends its process")
 
 """
 """Plugin ``toy``, to install with TOY_PARTS as the modules ``toy`` and ``toy_parts``."""
@@ -83,6 +84,10 @@ TOY_PARTS = """
             if self.fails:
                 raise ValueError("this fold is not to my taste")
             return super().forward(logits, targets)
+
+    def deadly(params, ctx):
+        print("last words", flush=True)
+        os._exit(7)
 
     def spiteful(params, ctx):
         return Spiteful(os.path.exists(params.grudge) and ctx.seed == params.seed)

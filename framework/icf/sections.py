@@ -175,7 +175,7 @@ class Inference(Section):
 class Compute(Section):
     """Where and how fast folds run."""
 
-    executor: Literal["auto", "inline", "ray-task", "ray-train"] = Field(
+    executor: Literal["auto", "inline", "process", "ray-task", "ray-train"] = Field(
         default="auto", description="What runs the folds"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="What computes")

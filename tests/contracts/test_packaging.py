@@ -39,7 +39,7 @@ def test_the_installed_entry_points_are_those_of_the_project():
 
 
 def test_the_type_checker_sees_every_package(project):
-    assert project["tool"]["mypy"]["packages"] == ["icf", *PACKAGES, "docs.reference"]
+    assert project["tool"]["mypy"]["packages"] == ["icf", *PACKAGES, "docs.reference", "benchmarks"]
 
 
 def test_the_import_linter_sees_every_package(project):

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from icf.cli.main import main
 from icf.executors.inline import InlineExecutor
+from icf.executors.process import ProcessExecutor
 from icf.executors.ray_session import ray_session
 from icf.executors.ray_task import RayTaskExecutor
 from icf.executors.ray_train import RayTrainExecutor
@@ -89,7 +91,8 @@ def make_executor(name: str, plan: Any, *, concurrent: int, workers: int) -> Exe
     compute = plan.recipe.compute
     if name == "inline":
         return InlineExecutor()
-    return (RayTaskExecutor if name == "ray-task" else RayTrainExecutor)(placement, compute)
+    executors = {"process": ProcessExecutor, "ray-task": RayTaskExecutor, "ray-train": RayTrainExecutor}
+    return executors[name](placement, compute)
 
 
 def run_folds(name: str, runs: Path, *overrides: str, concurrent: int = 2, workers: int = 1) -> list[FoldJob]:
@@ -108,7 +111,7 @@ def assert_same_numbers(jobs: Sequence[FoldJob], others: Sequence[FoldJob]) -> N
 
 
 @pytest.mark.usefixtures("session")
-@pytest.mark.parametrize("name", ["ray-task", "ray-train"])
+@pytest.mark.parametrize("name", ["process", "ray-task", "ray-train"])
 def test_every_executor_gives_the_same_bits(name: str, tmp_path: Path, inline_jobs: list[FoldJob]) -> None:
     assert_same_numbers(run_folds(name, tmp_path), inline_jobs)
 
@@ -127,8 +130,9 @@ def test_two_processes_train_a_fold_like_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("session")
-def test_folds_without_a_place_wait_for_one(tmp_path: Path) -> None:
-    jobs = run_folds("ray-task", tmp_path, "split.folds=6", "train.epochs=1", concurrent=2)
+@pytest.mark.parametrize("name", ["process", "ray-task"])
+def test_folds_without_a_place_wait_for_one(name: str, tmp_path: Path) -> None:
+    jobs = run_folds(name, tmp_path, "split.folds=6", "train.epochs=1", concurrent=2)
     assert all(job.folder.oof.exists() for job in jobs)
 
 
@@ -139,7 +143,7 @@ def run_command(name: str, runs: Path, *overrides: str) -> int:
 
 
 @pytest.mark.usefixtures("session")
-@pytest.mark.parametrize(("name", "folds"), [("inline", 3), ("ray-task", 3), ("ray-train", 2)])
+@pytest.mark.parametrize(("name", "folds"), [("inline", 3), ("process", 3), ("ray-task", 3), ("ray-train", 2)])
 def test_a_fold_that_fails_fails_alone(
     name: str, folds: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,28 +166,91 @@ def test_a_fold_that_fails_fails_alone(
     assert read_json(folder.parent / "metrics.json")["rows"] == 180
 
 
-def test_a_killed_worker_is_replaced_and_nothing_is_open_or_left(tmp_path: Path, surroundings: None) -> None:
-    slow = (*TINY, "dataset.test_share=0.5", "train.epochs=6", 'compute={executor="ray-task", threads=1}')
-    seen: set[int] = set()
+def slow_settings(executor: str) -> tuple[str, ...]:
+    return (*TINY, "dataset.test_share=0.5", "train.epochs=6", f'compute={{executor="{executor}", threads=1}}')
+
+
+def wait_for_two_epochs(runs: Path, process: subprocess.Popen[str]) -> None:
+    histories = (runs / "digits").glob
+    wait_until(
+        lambda: any(len(path.read_text().splitlines()) > 2 for path in histories("*/folds/*/history.csv")), process
+    )
+
+
+def assert_all_end(processes: Iterable[int]) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and not all(has_ended(found) for found in processes):
+        time.sleep(0.1)
+    assert [read_command(found) for found in processes if not has_ended(found)] == []
+
+
+def assert_same_as_undisturbed(runs: Path, alone: Path, settings: Sequence[str]) -> None:
+    run_pipeline(make_plan(*settings, small=()), alone, place_inline, Listener())
+    for product in ("oof.parquet", "test.parquet", "submission.csv"):
+        assert (find_run(runs) / product).read_bytes() == (find_run(alone) / product).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("executor", "command"), [("process", "multiprocessing.forkserver"), ("ray-task", "ray::run_job")]
+)
+def test_a_killed_worker_is_replaced_and_nothing_is_open_or_left(
+    executor: str, command: str, tmp_path: Path, surroundings: None
+) -> None:
+    slow = slow_settings(executor)
     with start_run(tmp_path / "killed", *slow) as process:
-        history = tmp_path / "killed" / "digits"
-        wait_until(
-            lambda: any(len(path.read_text().splitlines()) > 2 for path in history.glob("*/folds/*/history.csv")),
-            process,
-        )
+        wait_for_two_epochs(tmp_path / "killed", process)
         seen = list_descendants(process.pid)
         listening = list_listening([process.pid, *seen])
-        workers = [found for found in seen if "ray::run_job" in read_command(found)]
-        os.kill(workers[0], signal.SIGKILL)
+        workers = sorted(found for found in seen if command in read_command(found))
+        os.kill(workers[-1], signal.SIGKILL)  # the first is the server, where there is one
         finish(process)
-    assert listening
-    assert {address: command for address, command in listening.items() if not is_loopback(address)} == {}
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and not all(has_ended(found) for found in seen):
-        time.sleep(0.1)
-    assert [read_command(found) for found in seen if not has_ended(found)] == []
-    plan = make_plan(*slow, small=())
-    run_pipeline(plan, tmp_path / "alone", place_inline, Listener())
-    for product in ("oof.parquet", "test.parquet", "submission.csv"):
-        expected = (find_run(tmp_path / "alone") / product).read_bytes()
-        assert (find_run(tmp_path / "killed") / product).read_bytes() == expected
+    assert {address: owner for address, owner in listening.items() if not is_loopback(address)} == {}
+    assert bool(listening) == (executor == "ray-task")  # the others have no need to listen
+    assert_all_end(seen)
+    assert_same_as_undisturbed(tmp_path / "killed", tmp_path / "alone", slow)
+
+
+def test_processes_end_with_the_run_that_started_them(tmp_path: Path, surroundings: None) -> None:
+    slow = slow_settings("process")
+    with start_run(tmp_path / "killed", *slow) as process:
+        wait_for_two_epochs(tmp_path / "killed", process)
+        seen = list_descendants(process.pid)
+        process.kill()
+    assert len(seen) > 2
+    assert_all_end(seen)
+    with start_run(tmp_path / "killed", *slow) as process:
+        finish(process)
+    assert_same_as_undisturbed(tmp_path / "killed", tmp_path / "alone", slow)
+
+
+def test_a_process_that_always_dies_is_given_up_and_its_last_words_are_kept(tmp_path: Path, surroundings: None) -> None:
+    deadly = ('loss="toy/deadly"', "compute.max_failures=1")
+    plan = make_plan(*deadly, small=TINY)
+    jobs = make_jobs(plan, tmp_path)
+    failed = make_executor("process", plan, concurrent=2, workers=1).run(jobs)
+    assert set(failed) == {0, 1}
+    assert failed[0] == f"the fold's process ended with exit code 7, 2 times; see {jobs[0].folder.log}"
+    assert jobs[0].folder.log.read_text() == "last words\n" * 2
+
+
+def test_a_script_without_a_guard_is_not_executed_again(tmp_path: Path, surroundings: None) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            from pathlib import Path
+            from icf.executors.placement import choose_executor
+            from icf.pipeline.listener import Listener
+            from icf.pipeline.run import run_pipeline
+            from icf.plan import load_plan
+
+            print("script")
+            plan = load_plan(Path({str(DIGITS)!r}), {list(slow_settings("process"))!r})
+            run_pipeline(plan, Path({str(tmp_path / "runs")!r}), choose_executor, Listener())
+            """
+        )
+    )
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True)
+    assert result.stdout == "script\n"
+    assert (find_run(tmp_path / "runs") / "metrics.json").exists()
+    assert "script" not in "".join(path.read_text() for path in (tmp_path / "runs").rglob("*.log"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from icf.cli.options import NoPlugin, Overrides, PluginFiles, RecipeFile, can_redraw, make_console, to_json
+from icf.memory import keep_memory
 from icf.plan import Plan, load_plan
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def check(
     With --json: {"recipe", "ready", "facts", "notes", "warnings", "skipped": [{"where", "message"}], "method",
     "folds", "weights", "step"}; with --recipe-only: {"recipe", "valid", "warnings", "filled"}.
     """
+    keep_memory()
     plan = load_plan(recipe, overrides or [], no_plugin or [], plugin or [])
     if recipe_only:
         _report_recipe(plan, as_json)

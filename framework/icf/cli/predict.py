@@ -15,6 +15,7 @@ from icf.cli.options import PluginFiles, make_console, to_json
 from icf.errors import IcfError, Problem, ProblemsError
 from icf.formats import format_count
 from icf.local import read_local_plugins
+from icf.memory import keep_memory
 
 if TYPE_CHECKING:
     from icf.pipeline.predict import Predictions
@@ -43,6 +44,7 @@ def predict(
     With --json: {"run_dir", "classes", "notes", "skipped": [{"where", "message"}], "predictions": [{"image",
     "prediction", "probabilities"}]}, probabilities in the order of "classes".
     """
+    keep_memory()
     run_dir = find_run_dir(run_folder)
     paths = find_images(images)
     local = read_local_plugins(plugin or ())

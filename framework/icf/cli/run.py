@@ -12,6 +12,7 @@ import typer
 
 import icf
 from icf.cli.options import NoPlugin, Overrides, PluginFiles, RecipeFile, Runs, can_redraw, make_console
+from icf.memory import keep_memory
 from icf.plan import Plan, load_plan
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def run(
     With --json: {"run_dir", "metrics", "notes", "warnings", "skipped", "submission", "report", "seconds"},
     where "metrics" is the content of metrics.json.
     """
+    keep_memory()
     open_plan = partial(load_plan, recipe, overrides or [], no_plugin or [], plugin or [])
     plan = _open(recipe, open_plan, silent=quiet or as_json)
     try:

@@ -105,6 +105,10 @@ def make_executor(placement: Placement, compute: Compute) -> Executor:
         from icf.executors.inline import InlineExecutor
 
         return InlineExecutor()
+    if placement.executor == "process":
+        from icf.executors.process import ProcessExecutor
+
+        return ProcessExecutor(placement, compute)
     if placement.executor == "ray-task":
         from icf.executors.ray_task import RayTaskExecutor
 

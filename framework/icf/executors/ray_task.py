@@ -8,6 +8,7 @@ from typing import Any
 
 from icf.executors.inline import describe_failure
 from icf.executors.ray_session import ray_session
+from icf.memory import memory_variables
 from icf.pipeline.jobs import FoldJob, Placement
 from icf.sections import Compute
 
@@ -29,7 +30,7 @@ class RayTaskExecutor:
                 num_cpus=placement.threads,
                 num_gpus=placement.gpus,
                 max_retries=self._max_failures,
-                runtime_env={"env_vars": {"OMP_NUM_THREADS": str(placement.threads)}},
+                runtime_env={"env_vars": {"OMP_NUM_THREADS": str(placement.threads), **memory_variables()}},
             )(run_job)
             pending = {task.remote(job): job.fold for job in jobs}
             return self._collect(ray, pending)

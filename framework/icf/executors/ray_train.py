@@ -13,6 +13,7 @@ from icf.errors import IcfError
 from icf.executors.inline import describe_failure
 from icf.executors.placement import count_shares
 from icf.executors.ray_session import ray_session
+from icf.memory import memory_variables
 from icf.pipeline.files import write_text
 from icf.pipeline.jobs import FoldJob, Placement
 from icf.sections import Compute
@@ -96,10 +97,11 @@ class RayTrainExecutor:
                 use_gpu=bool(self._placement.gpus),
                 resources_per_worker=self._need(),
             ),
-            run_config=RunConfig(
+            run_config=RunConfig(  # type: ignore[call-arg] # types are those of the older of two classes
                 # The key is in the name: Ray would silently resume another run of the same name.
                 name=f"fold-{job.fold}-{job.key}",
                 storage_path=str(job.run_dir / "ray"),
+                worker_runtime_env={"env_vars": memory_variables()},
                 failure_config=FailureConfig(max_failures=self._max_failures),
             ),
         )

@@ -35,6 +35,11 @@ class FoldFolder:
         return self.path / "progress.json"
 
     @property
+    def log(self) -> Path:
+        """What libraries and plugins print while the fold trains in a process of its own; it lies beside the folder."""
+        return self.path.with_suffix(".log")
+
+    @property
     def checkpoints(self) -> Path:
         """Weights of the best epoch, and everything of the last."""
         return self.path / "checkpoint"

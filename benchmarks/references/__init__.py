@@ -1,0 +1,1 @@
+"""What a person would write without icf; nothing here imports it."""
