@@ -278,6 +278,8 @@ OTHER = [
     {"optimizer": {"use": "kit/step", "rate": 0.4}},
     {"transforms": {"image_size": 32}},
     {"transforms": RECIPE["transforms"] | {"resize": "pad"}},
+    {"transforms": RECIPE["transforms"] | {"mix": []}},
+    {"transforms": RECIPE["transforms"] | {"unmixed_epochs": 1}},
     {"metrics": {"select": "kit/cost", "report": ["kit/score"]}},
 ]
 
