@@ -121,6 +121,11 @@ class ModelSection(ComponentSection):
     freeze: Literal["none", "backbone"] = Field(
         default="none", description="'backbone': only the classifier head is trained"
     )
+    views: Count | None = Field(
+        default=None,
+        description="Augmented versions of a training image, of which every epoch takes one; left out: 4 with"
+        " freeze = 'backbone' and without transforms.mix, else a new one every time",
+    )
 
 
 class Train(Section):
@@ -181,6 +186,11 @@ class Compute(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="What computes")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="Number format of the forward and backward pass"
+    )
+    embeddings: Literal["auto", "off"] = Field(
+        default="auto",
+        description="With model.freeze = 'backbone': run the frozen layers once for all folds and epochs ('auto'), or"
+        " in every step ('off')",
     )
     threads: Count | None = Field(
         default=None, description="CPU threads per fold; they can change the last digits of a result"

@@ -15,8 +15,9 @@ from PIL import Image
 
 from icf.errors import IcfError, PluginError
 from icf.pipeline import cache as cache_module
+from icf.pipeline import preprocess as preprocess_module
 from icf.pipeline.cache import cache_dir, fill_cache, list_errors, open_pixels
-from icf.pipeline.decode import decode_image
+from icf.pipeline.pixels.decode import decode_image
 from icf.pipeline.preprocess import Preprocessor
 from samples import choose_transform, draw_photo, make_preprocessing, save_photo
 
@@ -66,11 +67,11 @@ def decoded(monkeypatch) -> list[Path]:
     """The files that were decoded so far."""
     paths: list[Path] = []
 
-    def count(path, channels):
+    def count(path, *options):
         paths.append(path)
-        return decode_image(path, channels)
+        return decode_image(path, *options)
 
-    monkeypatch.setattr(cache_module, "decode_image", count)
+    monkeypatch.setattr(preprocess_module, "decode_image", count)
     return paths
 
 

@@ -1,1 +1,1 @@
-"""The stages of a run, plain functions over a Plan: check, prepare, split, fit, ensemble, submission, report."""
+"""The stages of a run, plain functions over a Plan: check, prepare, split, embed, fit, ensemble, submission, report."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,12 @@ class Batches:
     def read(self, rows: IntArray) -> torch.Tensor:
         """Return float32 [B, C, H, W] on the device, in channels-last memory, not augmented."""
         return self.normalise(self._gather(rows))
+
+    def read_views(self, rows: IntArray, views: Sequence[str]) -> Iterator[torch.Tensor]:
+        """Yield what ``read`` returns, and then each test-time view of it; every image is read once."""
+        images = self.read(rows)
+        for view in (None, *views):
+            yield make_view(images, view)
 
     def read_augmented(self, rows: IntArray, seed: int) -> torch.Tensor:
         """Return float32 [B, C, H, W], augmented with randomness from ``seed`` alone."""

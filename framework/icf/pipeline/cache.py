@@ -12,16 +12,15 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-import PIL
 from PIL import Image
 
 from icf.components import PixelArray
 from icf.errors import IcfError, Problem
-from icf.pipeline.decode import UnreadableImageError, decode_image, to_pixels
 from icf.pipeline.files import digest, digest_strings, read_table, write_table
+from icf.pipeline.pixels.decode import UnreadableImageError, describe_decoders, to_pixels
 from icf.pipeline.preprocess import Preprocessing, Preprocessor
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raise it when the same inputs would give other pixels."""
 
 STALE_SECONDS = 3600
@@ -70,7 +69,7 @@ def fill_cache(
         IcfError: the folder can't be written to, or has no room.
         PluginError: a shared transform failed.
     """
-    key = digest(FORMAT, PIL.__version__, _describe_pixels(spec), _fingerprint(images))
+    key = digest(FORMAT, describe_decoders(), _describe_pixels(spec), _fingerprint(images))
     path, index = folder / f"{key}.npy", folder / f"{key}.parquet"
     if not (path.exists() and index.exists()):
         try:
@@ -153,10 +152,9 @@ def _decode_into(
 
     def decode(row: int) -> _Decoded:
         try:
-            image, true_format = _read(images[row], spec.channels)
+            pixels[row], true_format = _read(images[row], preprocess, spec.channels)
         except UnreadableImageError as error:
             return _Decoded(error=str(error))
-        pixels[row] = preprocess(image)
         return _Decoded(blake2b(pixels[row].tobytes(), digest_size=16).hexdigest(), true_format)
 
     results: list[_Decoded] = []
@@ -175,13 +173,14 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _read(image: Path | PixelArray, channels: int) -> tuple[PixelArray, str]:
-    """Return uint8 [H, W, channels] from a file or from an array [H, W] or [H, W, C], and the file's format."""
+def _read(image: Path | PixelArray, preprocess: Preprocessor, channels: int) -> tuple[PixelArray, str]:
+    """Return uint8 [h, w, channels] from a file or from an array [H, W] or [H, W, C], and the file's format."""
     if isinstance(image, Path):
-        return decode_image(image, channels)
+        return preprocess.read(image)
     if image.shape[2:] == (channels,):
-        return image, ""
-    return to_pixels(Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image), channels), ""
+        return preprocess(np.array(image)), ""
+    grey = image[:, :, 0] if image.shape[2:] == (1,) else image
+    return preprocess(to_pixels(Image.fromarray(grey), channels)), ""
 
 
 def list_errors(cache: PixelCache, images: Sequence[Path] | PixelArray) -> list[Problem]:

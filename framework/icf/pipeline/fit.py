@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from icf.pipeline import checkpoint
 from icf.pipeline.batches import Batches, draw_grid
 from icf.pipeline.files import write_bytes, write_json, write_probabilities, write_rows
 from icf.pipeline.inference import predict_logits, predict_probabilities, softmax
+from icf.pipeline.inputs import Inputs, open_test_inputs, open_train_images
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.mixing import WeightedTargets, mix_lines, weigh_targets
 from icf.pipeline.network import autocast, set_training_mode
@@ -147,6 +149,7 @@ def _read_batch(trainer: Trainer, rows: IntArray, seed: int) -> tuple[torch.Tens
     batches, targets = trainer.batches, torch.from_numpy(trainer.data.targets[rows])
     if not trainer.mixing.is_active(trainer.state.epoch):
         return batches.read_augmented(rows, seed), [(targets, 1.0)]
+    assert isinstance(batches, Batches)  # noqa: S101 - for the type checker: what is mixed has no embeddings
     mixed = trainer.mixing.mix(batches.augment(rows, seed), targets, seed)
     return batches.normalise(mixed.images), weigh_targets(targets, mixed)
 
@@ -204,7 +207,7 @@ def save_epoch(trainer: Trainer) -> None:
     folder, state = trainer.job.folder, trainer.state
     model = unwrap(trainer.model)
     if state.best_epoch == state.epoch - 1:
-        checkpoint.save_weights(folder.checkpoints / "best.safetensors", model, _describe_weights(trainer))
+        checkpoint.save_weights(_best_weights(trainer), model, _describe_weights(trainer))
     everything = {
         "key": trainer.job.key,
         "optimizer": trainer.optimizer.state_dict(),
@@ -215,6 +218,12 @@ def save_epoch(trainer: Trainer) -> None:
     checkpoint.save_state(folder.checkpoints, state.epoch, model, everything)
     write_rows(folder.history, state.history)
     _write_progress(trainer, 0, 0.0)
+
+
+def _best_weights(trainer: Trainer) -> Path:
+    """Return the file of the best epoch's weights; those of a head become part of best.safetensors at the end."""
+    name = "best.safetensors" if trainer.model is trainer.whole else "best-head.safetensors"
+    return trainer.job.folder.checkpoints / name
 
 
 def _describe_weights(trainer: Trainer) -> dict[str, Any]:
@@ -230,9 +239,11 @@ def _describe_weights(trainer: Trainer) -> dict[str, Any]:
 def predict_fold(trainer: Trainer) -> None:
     """Predict validation and test rows with the best weights, and write the fold's result."""
     folder, data, recipe = trainer.job.folder, trainer.data, trainer.job.plan.recipe
-    checkpoint.load_weights(folder.checkpoints / "best.safetensors", trainer.model)
+    checkpoint.load_weights(_best_weights(trainer), trainer.model)
+    if trainer.model is not trainer.whole:
+        checkpoint.save_weights(folder.checkpoints / "best.safetensors", trainer.whole, _describe_weights(trainer))
 
-    def predict(batches: Batches, rows: IntArray) -> FloatArray:
+    def predict(batches: Inputs, rows: IntArray) -> FloatArray:
         models, section = [trainer.model], recipe.inference
         found: FloatArray = predict_probabilities(models, batches, rows, section, trainer.device, trainer.precision)[0]
         return found
@@ -244,7 +255,7 @@ def predict_fold(trainer: Trainer) -> None:
         readable = data.test_rows[data.test_rows >= 0]
         prior = np.bincount(data.train_targets, minlength=len(data.classes)) / len(data.train_targets)
         test = np.tile(prior, (len(data.test_rows), 1))
-        batches = Batches(data.test_cache, data.preprocessing, trainer.device)
+        batches = open_test_inputs(trainer.embeddings, data.test_cache, data.preprocessing, trainer.device)
         test[data.test_rows >= 0] = predict(batches, readable)
         write_probabilities(folder.test, data.test_ids, data.classes, test)
     metrics = score_rows(build_metrics(trainer.job.plan, len(data.classes)), probabilities, targets)
@@ -268,12 +279,16 @@ def _write_progress(trainer: Trainer, step: int, seconds: float) -> None:
 
 
 def _write_augmented(trainer: Trainer) -> None:
-    seed = derive_seed(trainer.job.plan.recipe.train.seed, Purpose.AUGMENT, trainer.job.fold)
+    job, data = trainer.job, trainer.data
+    if trainer.embeddings is not None and job.fold > 0:
+        return  # one picture of images that training never reads is enough
+    images = open_train_images(job.plan, data.train_cache, data.preprocessing, trainer.device)
+    seed = derive_seed(job.plan.recipe.train.seed, Purpose.AUGMENT, job.fold)
     rows = trainer.data.train_rows[trainer.order(0)[:32]]
-    images = trainer.batches.augment(rows, seed)
+    pictures = images.augment(rows, seed)
     if trainer.mixing.is_active(0):
-        images = mix_lines(trainer.mixing, images, torch.from_numpy(trainer.data.targets[rows]), seed)
-    grid = Image.fromarray(draw_grid(images))
+        pictures = mix_lines(trainer.mixing, pictures, torch.from_numpy(data.targets[rows]), seed)
+    grid = Image.fromarray(draw_grid(pictures))
     path = trainer.job.folder.augmented
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()

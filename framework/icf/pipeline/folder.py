@@ -82,6 +82,11 @@ class RunFolder:
         return self.path / "split.parquet"
 
     @property
+    def embeddings(self) -> Path:
+        """Where the embeddings of a frozen backbone are, or why there are none; absent when none are wanted."""
+        return self.path / "embeddings.json"
+
+    @property
     def test_rows(self) -> Path:
         """One row per test image: id, target or -1, row of the pixel cache or -1."""
         return self.path / "test_rows.parquet"

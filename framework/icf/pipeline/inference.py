@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from icf.components import FloatArray, IntArray
-from icf.pipeline.batches import Batches, make_view
+from icf.pipeline.inputs import Inputs
 from icf.pipeline.network import autocast
 from icf.sections import Inference
 
@@ -17,7 +17,7 @@ from icf.sections import Inference
 @torch.inference_mode()
 def predict_logits(
     model: nn.Module,
-    batches: Batches,
+    batches: Inputs,
     rows: IntArray,
     batch_size: int,
     device: torch.device,
@@ -38,7 +38,7 @@ def predict_logits(
 @torch.inference_mode()
 def predict_probabilities(
     models: Sequence[nn.Module],
-    batches: Batches,
+    batches: Inputs,
     rows: IntArray,
     section: Inference,
     device: torch.device,
@@ -53,24 +53,25 @@ def predict_probabilities(
     parts = []
     for chosen in np.split(rows, range(section.batch_size, len(rows), section.batch_size)):
         # Without rows, one is predicted all the same: only a model knows how many classes it has.
-        images = batches.read(chosen if len(chosen) else np.zeros(1, np.int64))
-        parts.append(np.stack([_average_views(model, images, section, device, precision) for model in models]))
+        views = batches.read_views(chosen if len(chosen) else np.zeros(1, np.int64), section.tta)
+        sums = sum(_predict_view(models, view, device, precision) for view in views)
+        parts.append(sums / (1 + len(section.tta)))
     probabilities: FloatArray = np.concatenate(parts, axis=1)[:, : len(rows)]
     return probabilities
 
 
-def _average_views(
-    model: nn.Module, images: torch.Tensor, section: Inference, device: torch.device, precision: torch.dtype | None
+def _predict_view(
+    models: Sequence[nn.Module], inputs: torch.Tensor, device: torch.device, precision: torch.dtype | None
 ) -> FloatArray:
-    views: list[FloatArray] = []
-    for view in (None, *section.tta):
+    """Return each model's probabilities, float64 [M, B, K]."""
+    logits = []
+    for model in models:
         with autocast(device, precision):
-            logits = model(make_view(images, view))
-        views.append(softmax(logits.float().cpu()))
-    return sum(views[1:], start=views[0]) / len(views)
+            logits.append(model(inputs).float().cpu())
+    return softmax(torch.stack(logits))
 
 
 def softmax(logits: torch.Tensor) -> FloatArray:
-    """Return probabilities, float64 [N, K], from logits."""
-    values: FloatArray = torch.softmax(logits.double(), dim=1).numpy()
+    """Return probabilities, float64 [..., K], from logits [..., K]."""
+    values: FloatArray = torch.softmax(logits.double(), dim=-1).numpy()
     return values

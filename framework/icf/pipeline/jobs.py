@@ -60,4 +60,4 @@ class Executor(Protocol):
 
 
 Place = Callable[[Plan, int, int], tuple[Placement, Executor]]
-"""Choose where to run: (plan, folds, work in pixels times epochs) -> placement and executor."""
+"""Choose where to run: (plan, folds, work in pixels times epochs, 0 for next to none) -> placement and executor."""

@@ -46,7 +46,14 @@ def build_model(plan: Plan, num_classes: int, spec: Preprocessing, fold: int, *,
 
 
 def freeze_backbone(model: nn.Module, num_classes: int, name: str) -> None:
-    """Leave only the classifier head trainable: the last module with ``num_classes`` outputs."""
+    """Leave only the classifier head trainable."""
+    head = find_head(model, num_classes, name)
+    model.requires_grad_(False)
+    head.requires_grad_(True)
+
+
+def find_head(model: nn.Module, num_classes: int, name: str) -> nn.Module:
+    """Return the classifier head: the last module with ``num_classes`` outputs; PluginError when there is none."""
     heads = [
         module
         for module in model.modules()
@@ -56,8 +63,7 @@ def freeze_backbone(model: nn.Module, num_classes: int, name: str) -> None:
         raise PluginError(
             f'{name}: no layer with {num_classes} outputs was found, so model.freeze can\'t be "backbone"'
         )
-    model.requires_grad_(False)
-    heads[-1].requires_grad_(True)
+    return heads[-1]
 
 
 def set_training_mode(model: nn.Module) -> None:

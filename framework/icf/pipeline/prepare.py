@@ -21,9 +21,9 @@ from icf.components import (
 from icf.errors import BadImagesError, Problem
 from icf.pipeline.cache import PixelCache, cache_dir, fill_cache, list_errors
 from icf.pipeline.content import check_classes, check_content
-from icf.pipeline.decode import has_wrong_suffix
 from icf.pipeline.files import digest, digest_strings, write_json, write_table
 from icf.pipeline.folder import RunFolder
+from icf.pipeline.pixels.decode import has_wrong_suffix
 from icf.pipeline.preprocess import Preprocessing, describe_preprocessing, measure_statistics
 from icf.pipeline.products import build
 from icf.plan import Plan

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from icf.components import BatchTransform, IntArray, ModelInfo, PixelArray, TransformContext
 from icf.errors import IcfError
+from icf.pipeline.pixels.decode import decode_image
+from icf.pipeline.pixels.resize import choose_reduction, fit
 from icf.pipeline.products import build_transform
 from icf.plan import Choice, Plan
 
@@ -68,19 +70,29 @@ class Preprocessor:
         self._spec = spec
         self._shared: list[BatchTransform] = [build_transform(c, spec.context()) for c in spec.shared]
 
-    def __call__(self, pixels: PixelArray) -> PixelArray:
-        """Return the preprocessed image.
+    def __call__(self, pixels: PixelArray, extent: tuple[float, float] | None = None) -> PixelArray:
+        """Return the preprocessed image; ``extent`` is its height and width in pixels where it does not fill them.
 
         Raises:
             PluginError: a shared transform failed, or returned something else than one image of uint8.
         """
         for transform in self._shared:
-            pixels = _apply_shared(transform, pixels)
-        if pixels.shape[:2] == self._spec.image_size:
-            return pixels
-        image = Image.fromarray(pixels if self._spec.channels == 3 else pixels[:, :, 0])
-        resized = _RESIZE[self._spec.resize](image, *self._spec.image_size)
-        return np.asarray(resized).reshape(*self._spec.image_size, self._spec.channels)
+            pixels, extent = _apply_shared(transform, pixels), None
+        return fit(pixels, self._spec.image_size, self._spec.resize, extent)
+
+    def read(self, path: Path) -> tuple[PixelArray, str]:
+        """Return a file's preprocessed image, and its true format.
+
+        Raises:
+            UnreadableImageError: the file holds no image that can be decoded.
+            PluginError: a shared transform failed.
+        """
+        image = decode_image(path, self._spec.channels, self._choose_reduction)
+        return self(image.pixels, image.extent), image.format
+
+    def _choose_reduction(self, given: tuple[int, int]) -> int:
+        """Shared transforms see every pixel of the file."""
+        return 1 if self._shared else choose_reduction(given, self._spec.image_size, self._spec.resize)
 
 
 def _apply_shared(transform: BatchTransform, pixels: PixelArray) -> PixelArray:
@@ -88,29 +100,6 @@ def _apply_shared(transform: BatchTransform, pixels: PixelArray) -> PixelArray:
     batch = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
     result = transform(batch, torch.Generator().manual_seed(0))
     return result[0].permute(1, 2, 0).numpy()
-
-
-def _stretch(image: Image.Image, height: int, width: int) -> Image.Image:
-    return image.resize((width, height), Image.Resampling.BILINEAR)
-
-
-def _pad(image: Image.Image, height: int, width: int) -> Image.Image:
-    scale = min(height / image.height, width / image.width)
-    size = max(1, round(image.height * scale)), max(1, round(image.width * scale))
-    canvas = Image.new(image.mode, (width, height))
-    canvas.paste(_stretch(image, *size), ((width - size[1]) // 2, (height - size[0]) // 2))
-    return canvas
-
-
-def _crop(image: Image.Image, height: int, width: int) -> Image.Image:
-    scale = max(height / image.height, width / image.width)
-    box_height, box_width = height / scale, width / scale
-    left, top = (image.width - box_width) / 2, (image.height - box_height) / 2
-    box = (left, top, left + box_width, top + box_height)
-    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
-
-
-_RESIZE = {"stretch": _stretch, "pad": _pad, "crop": _crop}
 
 
 def measure_statistics(

@@ -1,4 +1,4 @@
-"""The whole run, top to bottom: prepare, split, fit, ensemble, submission, report."""
+"""The whole run, top to bottom: prepare, split, embed (with a frozen backbone), fit, ensemble, submission, report."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 from icf.errors import FoldError
 from icf.events import RunEnd, RunStart
 from icf.local import restore_local_plugins
+from icf.pipeline.embed import save_embeddings, wants_embeddings
+from icf.pipeline.embeddings import EmbeddingFiles, read_embedding_files
 from icf.pipeline.ensemble import ensemble
 from icf.pipeline.environment import describe_environment
 from icf.pipeline.files import digest, read_json, write_json
@@ -37,6 +39,7 @@ class _Run:
     folder: RunFolder
     listener: Listener
     seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:
@@ -51,6 +54,11 @@ class _Run:
     def progress(self, what: str, done: int, total: int) -> None:
         """Pass decoding progress on."""
         self.listener.stage_progress("prepare", what, done, total)
+
+    def warn(self, text: str) -> None:
+        """Tell something that the report shows, too."""
+        self.warnings.append(text)
+        self.listener.warn(text)
 
 
 def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fresh: bool = False) -> RunResult:
@@ -83,20 +91,20 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
             notes=notes,
         )
     )
-    keys = _fit(run, data, split, place, observers)
+    keys = _fit(run, data, split, _embed(run, data, split), place, observers)
     _ensemble(run, data, split, keys)
     submission = _submit(run, data)
-    report = _report(run, data, observers.warnings)
+    report = _report(run, data, [*run.warnings, *observers.warnings])
     metrics = read_json(folder.metrics)
     dropped = len(observers.warnings)
     _tell_end(run, data, metrics, observers)
     if len(observers.warnings) > dropped:  # the report was there for observers of the end to read
-        report = _report(run, data, observers.warnings)
+        report = _report(run, data, [*run.warnings, *observers.warnings])
     result = RunResult(
         run_dir=folder.path,
         metrics=metrics,
         notes=notes,
-        warnings=(*plan.warnings, *data.warnings, *split.warnings, *observers.warnings),
+        warnings=(*plan.warnings, *data.warnings, *split.warnings, *run.warnings, *observers.warnings),
         skipped=len(data.skipped),
         submission=submission,
         report=report,
@@ -140,12 +148,41 @@ def _split(run: _Run, data: Prepared) -> Split:
     return split
 
 
-def _fit(run: _Run, data: Prepared, split: Split, place: Place, observers: Observers) -> list[str]:
+def _embed(run: _Run, data: Prepared, split: Split) -> EmbeddingFiles | None:
+    folder = run.folder
+    if not wants_embeddings(run.plan):
+        folder.embeddings.unlink(missing_ok=True)
+        return None
+    with run.stage("embed") as outcome:
+        earlier = read_embedding_files(folder)
+
+        def progress(what: str, done: int, total: int) -> None:
+            run.listener.stage_progress("embed", what, done, total)
+
+        outcome["skipped"] = not folder.run_stage(
+            "embed",
+            digest(run.plan.identity, data.key, split.count),
+            [folder.embeddings, *(earlier.paths if earlier else [])],
+            lambda: save_embeddings(run.plan, data, split.count, folder, progress),
+        )
+        files = read_embedding_files(folder)
+        if files:
+            outcome["detail"] = f"{len(files.paths)} arrays of {files.dtype} [{files.length:,}] for each image"
+    reason = read_json(folder.embeddings)["reason"]
+    if reason:
+        run.warn(f"the frozen layers run in every step: {reason}")
+    return files
+
+
+def _fit(
+    run: _Run, data: Prepared, split: Split, embeddings: EmbeddingFiles | None, place: Place, observers: Observers
+) -> list[str]:
     plan = run.plan
     height, width = data.preprocessing.image_size
     work = len(data.train) * (split.count - 1) * plan.recipe.train.epochs * height * width
-    placement, executor = place(plan, split.count, work)
-    jobs = [_make_job(run, data, split, fold, placement) for fold in range(split.count)]
+    placement, executor = place(plan, split.count, 0 if embeddings else work)
+    source = digest(split.hash, embeddings.key) if embeddings else split.hash
+    jobs = [_make_job(run, data, source, fold, placement) for fold in range(split.count)]
     done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]
     write_json(run.folder.path / "placement.json", asdict(placement))
     with run.stage("fit") as outcome:
@@ -161,8 +198,8 @@ def _fit(run: _Run, data: Prepared, split: Split, place: Place, observers: Obser
     return [job.key for job in jobs]
 
 
-def _make_job(run: _Run, data: Prepared, split: Split, fold: int, placement: Placement) -> FoldJob:
-    key = digest(run.plan.identity, data.key, split.hash, fold, placement.threads, placement.device)
+def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Placement) -> FoldJob:
+    key = digest(run.plan.identity, data.key, source, fold, placement.threads, placement.device)
     return FoldJob(run.plan, run.folder.path, fold, placement.threads, key)
 
 

@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     STEP = 6
     BOOTSTRAP = 7
     ENSEMBLE = 8
+    VIEW = 9
     MIX = 10
 
 

@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from icf.components import IntArray, LossContext, OptimizerContext, SamplerContext, Schedule, SchedulerContext
-from icf.pipeline.batches import Batches
+from icf.pipeline.embeddings import EmbeddingFiles, Embeddings, read_embedding_files
 from icf.pipeline.fold_data import FoldData
+from icf.pipeline.head import with_dropout
+from icf.pipeline.inputs import Inputs, open_train_images
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.mixing import Mixing, build_mixing
-from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
-from icf.pipeline.products import CheckedSchedule, build, build_sampler, build_transform
+from icf.pipeline.network import build_model, choose_device, choose_precision, find_head, group_parameters
+from icf.pipeline.products import CheckedSchedule, build, build_sampler
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.team import Team
 
@@ -34,12 +36,17 @@ class TrainingState:
 
 @dataclass
 class Trainer:
-    """Everything that trains one fold."""
+    """Everything that trains one fold.
+
+    ``model`` is what is trained: the ``whole`` network, or its head alone, which is then fed with ``embeddings``.
+    """
 
     job: FoldJob
     data: FoldData
     team: Team
     device: torch.device
+    whole: nn.Module
+    embeddings: EmbeddingFiles | None
     model: nn.Module
     network: nn.Module
     precision: torch.dtype | None
@@ -48,7 +55,7 @@ class Trainer:
     base_rates: list[float]
     schedule: Schedule
     order: Callable[[int], IntArray]
-    batches: Batches
+    batches: Inputs
     mixing: Mixing
     scaler: torch.amp.GradScaler
     steps: int
@@ -62,7 +69,9 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     data = FoldData.open(job)
     seed = recipe.train.seed
     classes = len(data.classes)
-    model = build_model(plan, classes, data.preprocessing, job.fold).to(device)
+    whole = build_model(plan, classes, data.preprocessing, job.fold).to(device)
+    embeddings = read_embedding_files(job.run_folder)
+    model, batches = _choose_network(job, data, whole, embeddings, device)
     optimizer: torch.optim.Optimizer = build(
         plan.optimizer,
         OptimizerContext(parameter_groups=group_parameters(model), seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold)),
@@ -78,13 +87,14 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         plan.scheduler,
         SchedulerContext(steps_per_epoch=steps, epochs=recipe.train.epochs, maximize=plan.metrics[0].maximize),
     )
-    augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
-    precision = choose_precision(recipe.compute.precision, model, device)
+    precision = choose_precision(recipe.compute.precision, whole, device)
     return Trainer(
         job=job,
         data=data,
         team=team,
         device=device,
+        whole=whole,
+        embeddings=embeddings,
         model=model,
         network=team.wrap(model),
         precision=precision,
@@ -93,8 +103,18 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         base_rates=[group["lr"] for group in optimizer.param_groups],
         schedule=schedule,
         order=order,
-        batches=Batches(data.train_cache, data.preprocessing, device, augment),
+        batches=batches,
         mixing=build_mixing(plan, classes, data.preprocessing),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         steps=steps,
     )
+
+
+def _choose_network(
+    job: FoldJob, data: FoldData, whole: nn.Module, embeddings: EmbeddingFiles | None, device: torch.device
+) -> tuple[nn.Module, Inputs]:
+    """Return what is trained and what feeds it: the head and embeddings if there are any, else the whole network."""
+    if embeddings is None:
+        return whole, open_train_images(job.plan, data.train_cache, data.preprocessing, device)
+    head = find_head(whole, len(data.classes), job.plan.model.source)
+    return with_dropout(head, embeddings.dropout), Embeddings(embeddings.train, embeddings, device)

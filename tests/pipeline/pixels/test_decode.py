@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg, read_image
 
-from icf.pipeline.decode import UnreadableImageError, decode_image, has_wrong_suffix
+from icf.pipeline.pixels.decode import UnreadableImageError, decode_image, has_wrong_suffix
 from samples import draw_photo, save_photo
 
 PHOTO = draw_photo()
@@ -91,7 +91,7 @@ def test_orientation_of_jpeg_agrees_with_opencv(tmp_path, orientation):
     exif[0x0112] = orientation
     path = write(tmp_path, encode(PHOTO, ".jpg", exif=exif, quality=95, subsampling=0), "image.jpg")
     expected = cv2.imread(str(path))[:, :, ::-1]
-    pixels, _ = decode_image(path, 3)
+    pixels, _, _ = decode_image(path, 3)
     assert pixels.shape == expected.shape
     assert np.abs(pixels.astype(int) - expected).max() <= 2
     assert np.abs(pixels.astype(int) - UPRIGHT[orientation](PHOTO)).mean() < 4
@@ -124,7 +124,7 @@ def test_lossless_agrees_with_torchvision(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
 def test_lossless_formats_give_back_the_pixels(tmp_path, suffix):
-    pixels, true_format = decode_image(write(tmp_path, VALID[suffix], f"image{suffix}"), 3)
+    pixels, true_format, _ = decode_image(write(tmp_path, VALID[suffix], f"image{suffix}"), 3)
     np.testing.assert_array_equal(pixels, PHOTO)
     assert pixels.dtype == np.uint8
     assert true_format == {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF"}[suffix]
@@ -295,7 +295,7 @@ def test_what_is_no_file_has_a_reason(tmp_path):
 
 def decode_or_reason(path: Path) -> None:
     try:
-        pixels, _ = decode_image(path, 3)
+        pixels, _, _ = decode_image(path, 3)
     except UnreadableImageError:
         return
     assert (pixels.dtype, pixels.ndim, pixels.shape[-1]) == (np.uint8, 3, 3)
@@ -337,7 +337,7 @@ def test_changed_bytes_are_never_another_error(tmp_path, suffix, changes):
 
 def test_a_wrong_suffix_is_recognised(tmp_path):
     path = write(tmp_path, VALID[".png"], "photo.jpg")
-    pixels, true_format = decode_image(path, 3)
+    pixels, true_format, _ = decode_image(path, 3)
     np.testing.assert_array_equal(pixels, PHOTO)
     assert has_wrong_suffix(path, true_format)
 
@@ -350,7 +350,7 @@ def test_a_fitting_or_unknown_suffix_is_not_wrong(name, true_format):
 FIRST_FILES = """
 import sys, threading
 from pathlib import Path
-from icf.pipeline.decode import decode_image
+from icf.pipeline.pixels.decode import decode_image
 start = threading.Barrier(8)
 found = []
 def work(path):

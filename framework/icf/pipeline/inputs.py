@@ -1,0 +1,47 @@
+"""What a network is fed with: images from the pixel cache, or embeddings of them if only its head is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from icf.components import IntArray
+from icf.pipeline.batches import Batches
+from icf.pipeline.embeddings import EmbeddingFiles, Embeddings
+from icf.pipeline.preprocess import Preprocessing
+from icf.pipeline.products import build_transform
+from icf.pipeline.views import ViewBatches, count_views
+from icf.plan import Plan
+
+
+class Inputs(Protocol):
+    """Network inputs for any rows of one pixel cache."""
+
+    def read(self, rows: IntArray) -> torch.Tensor:
+        """Return [B, ...] on the device, not augmented."""
+        ...
+
+    def read_views(self, rows: IntArray, views: Sequence[str]) -> Iterator[torch.Tensor]:
+        """Yield what ``read`` returns, and then the same of each test-time view."""
+        ...
+
+    def read_augmented(self, rows: IntArray, seed: int) -> torch.Tensor:
+        """Return [B, ...] on the device, augmented with randomness from ``seed`` alone."""
+        ...
+
+
+def open_train_images(plan: Plan, cache: Path, spec: Preprocessing, device: torch.device) -> Batches:
+    """Return training images, augmented as the plan says: each time anew, or from a fixed number of views."""
+    augment = [build_transform(choice, spec.context()) for choice in plan.train_transforms]
+    views = count_views(plan)
+    if views is None or not augment:
+        return Batches(cache, spec, device, augment)
+    return ViewBatches(cache, spec, device, augment, views=views, seed=plan.recipe.train.seed)
+
+
+def open_test_inputs(files: EmbeddingFiles | None, cache: Path, spec: Preprocessing, device: torch.device) -> Inputs:
+    """Return test images, or their embeddings."""
+    return Batches(cache, spec, device) if files is None else Embeddings(files.test, files, device)
