@@ -134,7 +134,7 @@ def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
         own_keys = Recipe.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
         settings[section] = {key: recipe[section][key] for key in own_keys if key != "use"}
     settings["transforms"] = _without(recipe["transforms"], TRANSFORM_LISTS)
-    settings["compute"] = _without(recipe["compute"], {"executor", "max_concurrent_folds", "max_failures"})
+    settings["compute"] = _without(recipe["compute"], {"executor", "max_concurrent_folds", "max_failures", "prefetch"})
     return settings
 
 

@@ -118,8 +118,10 @@ class Transforms(Section):
 class ModelSection(ComponentSection):
     """The network."""
 
-    freeze: Literal["none", "backbone"] = Field(
-        default="none", description="'backbone': only the classifier head is trained"
+    freeze: Annotated[str, Field(min_length=1)] = Field(
+        default="none",
+        description="'backbone': only the classifier head is trained; the name of a module of the network, such as"
+        " 'layer2': it and everything that runs before it is not",
     )
     views: Count | None = Field(
         default=None,
@@ -189,11 +191,16 @@ class Compute(Section):
     )
     embeddings: Literal["auto", "off"] = Field(
         default="auto",
-        description="With model.freeze = 'backbone': run the frozen layers once for all folds and epochs ('auto'), or"
-        " in every step ('off')",
+        description="With model.freeze: run the frozen layers once for all folds and epochs, where it can be done and"
+        " pays ('auto'), or in every step ('off')",
     )
     threads: Count | None = Field(
         default=None, description="CPU threads per fold; they can change the last digits of a result"
+    )
+    prefetch: Literal["auto"] | Annotated[int, Strict(), Field(ge=0, le=64)] = Field(
+        default="auto",
+        description="Background threads that prepare the next batches of a fold; auto: as many as pay, measured in its"
+        " first steps. They never change a result",
     )
     workers_per_fold: Count = Field(default=1, description="Processes that train one fold together")
     gpus_per_worker: Annotated[Number, Field(ge=0)] | None = Field(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
 from icf.errors import BadImagesError, DataError, Problem
+
+SHARED = 100_000
+"""Cells that are remembered, so that rows with equal labels or groups hold the same string."""
+
+Record = tuple[int, tuple[str, ...]]
+"""The line on which a record starts, and its cells."""
 
 
 @dataclass
@@ -27,21 +32,30 @@ class Report:
             raise BadImagesError(title, self.problems)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One record of a file; ``number`` is the line it starts on, the header being line 1."""
+    """One record of a file; ``number`` is the line it starts on, the header being line 1.
+
+    ``places`` says where the value of a column is; all rows of a file share it, as there may be millions.
+    """
 
     path: Path
     number: int
-    cells: Mapping[str, str]
+    places: Mapping[str, int]
+    values: tuple[str, ...]
 
     @property
     def where(self) -> str:
         """The file and row, for a message."""
         return f"{self.path}, row {self.number}"
 
+    @property
+    def cells(self) -> dict[str, str]:
+        """The values by column."""
+        return dict(zip(self.places, self.values, strict=True))
+
     def __getitem__(self, column: str) -> str:
-        return self.cells[column]
+        return self.values[self.places[column]]
 
 
 @dataclass(frozen=True)
@@ -68,48 +82,62 @@ def read_table(path: Path, report: Report) -> Table:
     Rows of a wrong length are added to ``report`` and left out. Raises DataError where nothing can be
     read: no file, another encoding, no header, a column name twice, a quote that is never closed.
     """
-    records = list(_records(path, _read_text(path)))
-    while len(records) > 1 and not any(records[-1][1]):
-        records.pop()
-    if not records:
+    records = _read_records(path)
+    _, columns = next(records, (1, ()))
+    if not columns:
         raise DataError(f"{path} is empty; its first row must name the columns")
-    columns = tuple(records[0][1])
     repeated = sorted({column for column in columns if columns.count(column) > 1})
     if repeated:
         raise DataError(f"{path}, row 1: names column {', '.join(map(repr, repeated))} more than once")
+    places = {column: place for place, column in enumerate(columns)}
     rows = []
-    for number, cells in records[1:]:
+    for number, cells in _without_blank_end(records):
         if len(cells) == len(columns):
-            rows.append(Row(path, number, dict(zip(columns, cells, strict=True))))
+            rows.append(Row(path, number, places, cells))
         else:
             report.add(f"{path}, row {number}", f"has {len(cells)} fields, but the header has {len(columns)}")
     return Table(path, columns, tuple(rows))
 
 
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror or error}") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = data[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path}, row {row}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        ) from None
-
-
-def _records(path: Path, text: str) -> Iterator[tuple[int, Sequence[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+def _read_records(path: Path) -> Iterator[Record]:
+    known: dict[str, str] = {}
     start = 1
     try:
-        for cells in reader:
-            if cells:
-                yield start, [cell.strip() for cell in cells]
-            start = reader.line_num + 1
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True, skipinitialspace=True)
+            for cells in reader:
+                if cells:
+                    yield start, tuple(known.setdefault(cell, cell) for cell in map(str.strip, cells))
+                if len(known) > SHARED:
+                    known.clear()
+                start = reader.line_num + 1
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise DataError(_describe_encoding(path)) from None
     except csv.Error as error:
         raise DataError(f"{path}, row {start}: {error}") from None
+
+
+def _without_blank_end(records: Iterable[Record]) -> Iterator[Record]:
+    """Leave out records without any content after the last one that has some."""
+    blank: list[Record] = []
+    for record in records:
+        blank.append(record)
+        if any(record[1]):
+            yield from blank
+            blank.clear()
+
+
+def _describe_encoding(path: Path) -> str:
+    """Name the first byte that is not UTF-8; the reader knows only the block that it is in."""
+    data = path.read_bytes()
+    try:
+        data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data[: error.start].count(b"\n") + 1
+        return f"{path}, row {row}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
+    return f"{path} is not UTF-8; save the file as UTF-8"
 
 
 def leaves_folder(name: str) -> bool:

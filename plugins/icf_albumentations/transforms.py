@@ -14,6 +14,9 @@ from torch import Tensor
 import icf
 from icf_albumentations.plugin import TransformParams
 
+GEOMETRY = frozenset({"crops", "geometric"})
+"""Modules of albumentations whose classes move, crop and resize."""
+
 NORMALISING = frozenset({"FromFloat", "Normalize", "ToFloat", "ToTensor3D", "ToTensorV2"})
 UNFIT = {
     "BasicTransform": "it does nothing by itself",
@@ -45,7 +48,8 @@ def build_transform(params: TransformParams, _ctx: icf.TransformContext) -> Albu
         raise icf.PluginError(
             f"albumentations/transform: {params.op} does not take args = {params.args}: {error}"
         ) from None
-    return AlbumentationsTransform(params.op, library.Compose([transform]))
+    geometric = any(part in GEOMETRY for part in transform_class.__module__.split("."))
+    return AlbumentationsTransform(params.op, library.Compose([transform]), geometric=geometric)
 
 
 def _import_quietly() -> ModuleType:
@@ -80,9 +84,10 @@ def _find_class(library: ModuleType, op: str) -> type[Any]:
 class AlbumentationsTransform:
     """A transform of albumentations, seeded for each batch from the generator that is passed in."""
 
-    def __init__(self, op: str, compose: Any) -> None:
+    def __init__(self, op: str, compose: Any, *, geometric: bool) -> None:
         self.op = op
         self.compose = compose
+        self.geometric = geometric
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return the changed batch, laid out as [N, H, W, C] in memory; raises PluginError on failure."""

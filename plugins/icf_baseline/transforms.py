@@ -44,6 +44,8 @@ def build_transform(params: TransformParams, ctx: icf.TransformContext) -> TeamT
 class TeamTransform:
     """Calls a team's augmentation for each image, with all global randomness seeded from the generator."""
 
+    thread_safe = False
+
     def __init__(self, params: TransformParams, augment: Any) -> None:
         self.name = params.name
         self._as_array = params.call == "albumentations"

@@ -103,6 +103,8 @@ class VisionTransform:
     def __init__(self, op: str, transform: torch.nn.Module) -> None:
         self.op = op
         self.transform = transform
+        self.thread_safe = op in DETERMINISTIC
+        self.geometric = type(transform).__module__.endswith("._geometry")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return the changed batch; raises PluginError when the result is no batch of such images."""

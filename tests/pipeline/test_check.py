@@ -71,6 +71,14 @@ def test_a_shared_transform_that_is_always_the_same_is_allowed() -> None:
     assert check('transforms.shared=["shared/invert"]').facts["training rows"] == 539
 
 
+def test_shared_transforms_get_whole_images_one_after_the_other(tmp_path: Path) -> None:
+    save_digits(tmp_path / "data" / "train", range(20), scale=4)
+    crop = '{use="albumentations/transform", op="CenterCrop", args={height=%d, width=%d}, p=1.0}'
+    assert check_folder(f"transforms.shared=[{crop % (30, 30)}, {crop % (20, 20)}]").facts["training rows"] == 20
+    with pytest.raises(PluginError, match="CenterCrop failed on an image of"):
+        check_folder(f"transforms.shared=[{crop % (20, 20)}, {crop % (30, 30)}]")
+
+
 def test_logits_of_the_wrong_shape_are_found() -> None:
     with pytest.raises(
         PluginError, match=r"'toy/hidden' \(toy 1\.0\): logits are a tensor of float32 \[2, 7\], but .* \[2, 10\]"

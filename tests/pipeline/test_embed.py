@@ -205,7 +205,7 @@ def test_a_finished_run_is_skipped_and_lost_arrays_are_made_again(recipe: Path, 
 
 def test_random_backbones_are_trained_the_ordinary_way_and_that_is_told(recipe: Path, tmp_path: Path) -> None:
     folder, recorder, result = run(recipe, tmp_path, RANDOM, "train.epochs=1")
-    reason = "the frozen layers run in every step: the backbone's weights are random, so they differ between folds"
+    reason = "the frozen layers run in every step: their weights are random, so they differ between folds"
     assert recorder.warnings == [reason]
     assert reason in result.warnings
     assert "differ between folds" in (folder.path / "report.html").read_text()
@@ -221,6 +221,50 @@ def test_mixed_images_are_trained_the_ordinary_way_and_that_is_told(recipe: Path
     folder, recorder, _ = run(recipe, tmp_path, mix, "train.epochs=1")
     assert recorder.warnings == ["the frozen layers run in every step: transforms.mix makes other images in every step"]
     assert len(read_history(folder.fold(0))) == 1
+
+
+@pytest.mark.parametrize("more", [(), ("transforms.train=[]",)])
+def test_a_frozen_first_part_runs_once_too(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("icf.pipeline.embed.judge_saving", lambda *_: "")
+    settings = ('model.freeze="layer2"', "model.drop_rate=0.0", "train.epochs=2", "optimizer.lr=0.001", *more)
+    folder, recorder, _ = run(recipe, tmp_path, *settings)
+    ordinary, _, _ = run(recipe, tmp_path, *settings, 'compute.embeddings="off"')
+    assert not recorder.warnings
+    assert_close(folder, ordinary, 1e-3)
+    given, kept = (
+        load_file(path)
+        for path in (recipe.parent / "weights.safetensors", folder.fold(0).checkpoints / "best.safetensors")
+    )
+    changed = {name.partition(".")[0] for name in given if not torch.equal(given[name], kept[name])}
+    assert changed == {"conv1", "layer3", "layer4", "fc"}  # conv1 is spread over one channel
+    ids, expected = read_probabilities(folder.path / "test.parquet", CLASSES)
+    found = predict_images(folder.path, [recipe.parent / name for name in ids])
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "saving", "reason"),
+    [
+        (('model.freeze="layer2"',), "a measured reason", "a measured reason"),
+        (('model={use="nn/sequential-cnn", freeze="stages.0"}',), "", "every epoch draws new images; model.views"),
+        (('model.freeze="layer2.0.conv1"',), "", "in every step: the network "),
+    ],
+)
+def test_a_first_part_that_runs_in_every_step_has_a_reason(
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: tuple[str, ...],
+    saving: str,
+    reason: str,
+) -> None:
+    monkeypatch.setattr("icf.pipeline.embed.judge_saving", lambda *_: saving)
+    _, recorder, result = run(recipe, tmp_path, *settings, "train.epochs=1")
+    [warning] = recorder.warnings
+    assert reason in warning
+    assert result.metrics["rows"] == 160
 
 
 def test_a_full_disk_is_no_reason_to_stop(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

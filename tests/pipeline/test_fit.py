@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from torch.nn import functional
 
 import distributions
 from icf.errors import FoldError, PluginError
-from icf.pipeline.checkpoint import read_metadata
+from icf.pipeline.checkpoint import list_states, read_metadata, read_state
+from icf.pipeline.clock import PARTS, count_seconds
 from icf.pipeline.files import read_json, read_table
-from icf.pipeline.fit import train_epoch, validate
+from icf.pipeline.fit import fit_fold, train_epoch, validate
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.team import Team
 from icf.pipeline.trainer import Trainer, build_trainer
@@ -199,6 +201,36 @@ def test_a_last_batch_of_one_image_is_not_left_alone(tmp_path: Path) -> None:
     rows = len(make_trainer(tmp_path / "a", model).data.train_rows)
     job = fit(tmp_path / "b", model, f"train.batch_size={rows - 1}", "train.epochs=1")
     assert job.folder.oof.exists()
+
+
+def test_a_fold_tells_where_its_time_went(tmp_path: Path) -> None:
+    started = time.perf_counter()
+    job = fit(tmp_path, "train.epochs=2")
+    passed = time.perf_counter() - started
+    seconds = read_json(job.folder.metrics)["seconds"]
+    assert seconds.keys() == PARTS.keys()
+    assert min(seconds.values()) > 0
+    assert sum(seconds.values()) < passed
+
+
+def test_seconds_are_counted_on_after_an_interruption(tmp_path: Path) -> None:
+    job = fit(tmp_path, "train.epochs=2")
+    state = read_state(job.folder.checkpoints)
+    assert state is not None
+    state["training"]["seconds"]["steps"] += 1000
+    torch.save(state, list_states(job.folder.checkpoints)[-1] / "state.pt")
+    job.folder.metrics.unlink()
+    fit_fold(job)
+    seconds = read_json(job.folder.metrics)["seconds"]
+    assert 1000 < seconds["steps"] < seconds["steps"] + seconds["start"] < 1100
+
+
+def test_seconds_of_a_block_are_added_even_if_it_fails() -> None:
+    seconds = {"steps": 100.0}
+    for _ in range(2):
+        with pytest.raises(KeyError), count_seconds(seconds, "steps"):
+            raise KeyError
+    assert 100 < seconds["steps"] < 101
 
 
 def test_the_schedule_reaches_the_optimizer(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from icf.pipeline.listener import Listener
 from icf.pipeline.mixing import Mixing
 from icf.pipeline.run import run_pipeline
 from icf.pipeline.team import Team
-from icf.pipeline.trainer import Trainer, build_trainer
+from icf.pipeline.trainer import Trainer, build_trainer, cut_batch
 from icf.plan import Plan
 from runs import find_run, kill, start_run, wait_until
 from training import DIGITS, SMALL, fit, make_jobs, make_plan, place_inline, read_history, without_speed
 
 HALVES = 'transforms.mix=[{use="augment/cutmix", probability=1.0, direction="vertical", share=0.5}]'
+MEANS = 'transforms.mix=[{use="augment/mixup", probability=1.0, alpha=1.0}]'
 BOTH = 'transforms.mix=[{use="augment/mixup", alpha=1.0, probability=0.8}, {use="augment/cutmix", probability=1.0}]'
 PLAIN_SGD = (
     'optimizer={use="optimizer/sgd", lr=0.1, momentum=0.0, nesterov=false, weight_decay=0.0}',
@@ -54,12 +55,19 @@ def make_trainer(runs: Path, *overrides: str, team: Team | None = None) -> Train
     return build_trainer(make_jobs(make_plan(*overrides), runs)[0], team or Team())
 
 
-@pytest.mark.parametrize("mix", [HALVES, BOTH])
+def take_step(trainer: Trainer, rows: IntArray) -> torch.Tensor:
+    pieces = cut_batch(trainer, rows, 0)
+    requests = [(piece.rows, piece.seed) for piece in pieces]
+    return train_step(trainer, pieces, 0, trainer.loader.load(requests, levels=True))
+
+
+@pytest.mark.parametrize("mix", [HALVES, MEANS])
 def test_a_step_is_that_of_soft_targets(tmp_path: Path, mix: str) -> None:
     trainer = make_trainer(tmp_path, mix, *PLAIN_SGD)
     rows = trainer.data.train_rows[:32]
     targets = torch.from_numpy(trainer.data.targets[rows])
-    mixed = trainer.mixing.mix(trainer.batches.augment(rows, 5), targets, 5)
+    [piece] = cut_batch(trainer, rows, 0)
+    mixed = trainer.mixing.mix(trainer.batches.augment(rows, piece.seed), targets, piece.seed)
     assert 0 < mixed.weight < 1
     # Labels as probabilities, which the images' own and their partners' share.
     soft = mixed.weight * torch.eye(10)[targets] + (1 - mixed.weight) * torch.eye(10)[targets[mixed.partners]]
@@ -69,7 +77,7 @@ def test_a_step_is_that_of_soft_targets(tmp_path: Path, mix: str) -> None:
     loss = torch.nn.functional.cross_entropy(trainer.model(trainer.batches.normalise(mixed.images)), soft)
     gradients = torch.autograd.grad(loss, list(trainer.model.parameters()))
     trainer.model.load_state_dict(state)
-    assert float(train_step(trainer, rows, 0, 5)) == pytest.approx(loss.item(), rel=1e-5)
+    assert float(take_step(trainer, rows)) == pytest.approx(loss.item(), rel=1e-5)
     for before, gradient, after in zip(parameters, gradients, trainer.model.parameters(), strict=True):
         assert torch.allclose(after, before - 0.1 * gradient, atol=1e-6)
 
@@ -105,6 +113,13 @@ def test_each_batch_draws_one_of_the_ways() -> None:
     assert drawn == [int(2 * mixing.mix(images, targets, seed).weight) for seed in range(900)]
 
 
+def test_threads_that_prepare_batches_change_no_bit(tmp_path: Path) -> None:
+    settings = (BOTH, "train.epochs=2", 'transforms.train=["augment/horizontal-flip"]', "transforms.unmixed_epochs=1")
+    one, other = (fit(tmp_path / str(threads), *settings, f"compute.prefetch={threads}") for threads in (0, 2))
+    assert one.folder.oof.read_bytes() == other.folder.oof.read_bytes()
+    assert without_speed(read_history(one.folder)) == without_speed(read_history(other.folder))
+
+
 class SecondOfTwo(Team):
     """A rank that has every second row."""
 
@@ -118,7 +133,7 @@ class SecondOfTwo(Team):
 def test_a_rank_mixes_its_own_rows(tmp_path: Path, calls: list[torch.Tensor]) -> None:
     trainer = make_trainer(tmp_path, BOTH, team=SecondOfTwo())
     rows = trainer.data.train_rows[:32]
-    train_step(trainer, rows, 0, 3)
+    take_step(trainer, rows)
     assert [targets.tolist() for targets in calls] == [trainer.data.targets[rows[1::2]].tolist()]
 
 

@@ -4,7 +4,7 @@ import base64
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from icf.formats import format_score, format_seconds, format_share, shorten_refs
 from icf.pipeline.ensemble import ensemble
 from icf.pipeline.files import read_json, read_table, write_json, write_probabilities, write_rows
 from icf.pipeline.folder import RunFolder, open_run_folder
+from icf.pipeline.jobs import Placement
 from icf.pipeline.pictures import read_mistakes
 from icf.pipeline.prepare import Prepared, prepare, save_prepared
 from icf.pipeline.report import flatten, write_report
@@ -30,6 +31,7 @@ VOID = {"meta", "img", "br", "link", "input", "hr"}
 NASTY = "<script>alert(1)<"
 ENVIRONMENT: dict[str, Any] = {"python": "3.11", "gpus": [], "packages": {"torch": "2.14", "ray": None}}
 SECONDS = {"prepare": 1.25, "fit": 75.0}
+FOLD_SECONDS = {"start": 0.5, "batches": 6.0, "steps": 12.5, "validation": 2.0, "prediction": 1.0}
 
 
 def draw_images(root: Path, classes: Sequence[str], each: int, size: tuple[int, int]) -> None:
@@ -84,7 +86,7 @@ def write_fold(folder: RunFolder, plan: Plan, fold: int, classes: Sequence[str],
     best = int(np.argmax([row[plan.metrics[0].ref] for row in history]))
     metrics = score_rows(build_metrics(plan, len(classes)), probabilities, split["target"][rows])
     result = {"fold": fold, "best_epoch": best, "epochs": epochs, "rows": len(rows), "precision": "float32"}
-    write_json(files.metrics, {**result, "metrics": metrics})
+    write_json(files.metrics, {**result, "metrics": metrics, "prefetch": "two threads", "seconds": FOLD_SECONDS})
     tiles = [[rng.integers(0, 256, (24, 24, 3), dtype=np.uint8) for _ in range(8)] for _ in range(4)]
     Image.fromarray(np.vstack([np.hstack(line) for line in tiles])).save(files.augmented)
 
@@ -102,6 +104,7 @@ def make_run(
     save_split(split, data.train, folder)
     for fold in range(folds):
         write_fold(folder, plan, fold, data.classes, epochs, skill)
+    write_json(folder.placement, asdict(Placement("inline", "a test", concurrent=1, threads=2, device="cpu")))
     ensemble(plan, folder, folds, data.classes)
     return plan, folder, data
 
@@ -174,6 +177,19 @@ def test_report_needs_no_network_and_no_script(tmp_path: Path) -> None:
     assert all(address.startswith(("data:image/", "#")) for address in addresses)
     assert not any(name.startswith("on") for _, found in page.tags for name in found)
     assert not re.search(r"url\(|@import", path.read_text())
+
+
+def test_the_time_of_all_folds_is_added_up(tmp_path: Path) -> None:
+    plan, folder, data = make_run(tmp_path, ["a", "b"], folds=3)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", write_report(plan, folder, data, {}, SECONDS).read_text()))
+    assert "forward, backward, optimizer 38 s 57 %" in text  # 3 x 12.5 of 3 x 22 seconds
+    assert "waiting for batches: reading and augmenting 18 s 27 %" in text
+    assert "saving weights and state 0.0 s 0 %" in text
+    assert "together 1 min 06 s" in text
+    assert (
+        "executor inline: a test folds 1 at a time, 2 threads each device cpu number format float32 batches two threads"
+        in text
+    )
 
 
 def test_strings_of_the_data_are_escaped(tmp_path: Path) -> None:

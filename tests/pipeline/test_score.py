@@ -102,6 +102,45 @@ def test_about_95_of_100_intervals_hold_the_truth(monkeypatch, size):
     assert 0.90 <= hits / 200 <= 0.99
 
 
+@pytest.mark.parametrize("size", [1, 4])
+def test_resamples_of_a_part_of_a_large_table_give_the_same_intervals(monkeypatch, size):
+    probabilities, targets = guess(3000 // size, 0.75)
+    probabilities, targets = np.repeat(probabilities, size, axis=0), np.repeat(targets, size)
+    groups = [f"g{row // size}" for row in range(len(targets))]
+    whole = bootstrap(make_functions(), probabilities, targets, groups, seed=1)
+    monkeypatch.setattr(score, "MOST_CELLS", probabilities.size // 6)
+    part = bootstrap(make_functions(), probabilities, targets, groups, seed=2)
+    for name, interval in whole.items():
+        assert part[name].value == interval.value
+        assert part[name].low == pytest.approx(interval.low, abs=0.12 * width(interval))
+        assert part[name].high == pytest.approx(interval.high, abs=0.12 * width(interval))
+
+
+def test_no_resample_holds_more_cells_than_allowed(monkeypatch):
+    monkeypatch.setattr(score, "MOST_CELLS", 300)
+    monkeypatch.setattr(score, "RESAMPLES", 5)
+    sizes = []
+
+    def note(probabilities, targets):
+        sizes.append(probabilities.size)
+        return 0.5
+
+    bootstrap({"note": note}, *guess(1000, 0.7), None, seed=0)
+    assert sizes == [300] * 5 + [3000]
+    assert "each of 0.1 of them" in score.describe_bootstrap(1000, 3, grouped=False)
+    assert "5 resamples of groups" in score.describe_bootstrap(100, 3, grouped=True)
+    assert "each of" not in score.describe_bootstrap(100, 3, grouped=True)
+
+
+def test_a_part_of_a_table_with_rare_classes_does_not_shift_the_interval(monkeypatch):
+    """A class that a small resample lacks counts 0 in the macro F1, which must not lower the interval."""
+    probabilities, targets = guess(4000, 0.8, classes=100)
+    monkeypatch.setattr(score, "MOST_CELLS", probabilities.size // 20)
+    monkeypatch.setattr(score, "RESAMPLES", 200)
+    interval = bootstrap(make_functions(100), probabilities, targets, None, seed=0)["macro_f1"]
+    assert interval.low < interval.value < interval.high
+
+
 def test_the_seed_alone_decides():
     probabilities, targets = guess(100, 0.7)
     first, again, other = (bootstrap(make_functions(), probabilities, targets, None, seed) for seed in (1, 1, 2))

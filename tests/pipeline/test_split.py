@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
 
 from icf.errors import DataError
-from icf.pipeline import split as split_module
+from icf.pipeline import dealing
 from icf.pipeline.files import read_json, read_table
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.prepare import Rows
@@ -82,7 +82,7 @@ def test_groups_are_stratified_as_scikit_learn_does(method, count, groups):
 @pytest.mark.parametrize("searched", [0, 100, 300])
 @pytest.mark.parametrize(("count", "groups"), [(400, 300), (1000, 800), (600, 100)])
 def test_dealing_alike_groups_is_as_even_as_searching(monkeypatch, searched, count, groups):
-    monkeypatch.setattr(split_module, "SEARCHED", searched)
+    monkeypatch.setattr(dealing, "SEARCHED", searched)
     rows = random_rows(count, groups, seed=1)
     split = split_rows(rows)
     assert_whole(rows.groups, split.folds)
@@ -93,9 +93,52 @@ def test_dealing_alike_groups_is_as_even_as_searching(monkeypatch, searched, cou
     assert np.ptp(ours.sum(axis=0)) <= np.ptp(theirs.sum(axis=0)) + 2
 
 
+def measure_unevenness(rows: Rows, folds: np.ndarray) -> float:
+    """Return the standard deviation of a class's share over the folds, summed over classes."""
+    counts = count_classes(rows, folds)
+    return float((counts.std(axis=1) / counts.sum(axis=1)).sum())
+
+
+@pytest.mark.parametrize(("count", "groups", "classes"), [(300, 60, 3), (1000, 300, 8), (400, 300, 4)])
+def test_placing_very_many_groups_is_as_even_as_searching(monkeypatch, count, groups, classes):
+    monkeypatch.setattr(dealing, "SEARCHED", 0)
+    monkeypatch.setattr(dealing, "LARGEST_SEARCH", 0)
+    ours, theirs = 0.0, 0.0
+    for seed in range(20):
+        rows = random_rows(count, groups, classes, seed)
+        split = split_rows(rows, seed, method="stratified-group-kfold")
+        assert_whole(rows.groups, split.folds)
+        assert set(split.folds.tolist()) == set(range(5))
+        splitter = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+        ours += measure_unevenness(rows, split.folds)
+        theirs += measure_unevenness(rows, reference(splitter, rows, rows.groups))
+    assert ours < 1.25 * theirs
+
+
+def test_classes_smaller_than_the_number_of_folds_are_refused_with_very_many_groups_too(monkeypatch):
+    monkeypatch.setattr(dealing, "LARGEST_SEARCH", 0)
+    rows = make_rows(list(range(8)), ["a", "b", "c", "d"] * 2)
+    with pytest.raises(DataError, match=r"no class has 3 rows, one for each fold; lower split.folds"):
+        split_rows(rows, folds=3)
+
+
+ALIKE = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 8)), min_size=1, max_size=40)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(pairs=ALIKE)
+def test_groups_are_alike_when_their_sorted_labels_are_equal(pairs):
+    targets = np.array([target for target, _ in pairs])
+    groups = np.unique([group for _, group in pairs], return_inverse=True)[1]
+    kinds = defaultdict(list)
+    for group in range(groups.max() + 1):
+        kinds[tuple(sorted(targets[groups == group]))].append(group)
+    assert [kind.tolist() for kind in dealing.find_alike(targets, groups)] == list(kinds.values())
+
+
 @pytest.mark.parametrize("searched", [0, 2000])
 def test_persons_with_the_same_labels_are_divided_exactly(monkeypatch, searched):
-    monkeypatch.setattr(split_module, "SEARCHED", searched)
+    monkeypatch.setattr(dealing, "SEARCHED", searched)
     targets = [(person % 3) * 2 + label for person in range(300) for label in (0, 0, 0, 1)]
     rows = make_rows(targets, [f"p{person}" for person in range(300) for _ in range(4)])
     assert (np.ptp(count_classes(rows, split_rows(rows).folds), axis=1) == 0).all()
@@ -129,8 +172,9 @@ ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 11), st.integers(0, 
 def test_no_group_and_no_image_is_ever_torn(rows, method, folds, seed):
     try:
         split = split_rows(rows, seed, method=method, folds=folds)
-    except DataError:  # too few groups
-        assert method != "group-holdout" or len(set(merge_groups(rows, together=True))) < 2
+    except DataError:  # too few groups, or rows of every class
+        few = merge_groups(rows, together=True).count < 2 or np.bincount(rows.targets).max() < 5
+        assert method != "group-holdout" or few
         return
     assert_whole(rows.groups, split.folds)
     assert_whole(rows.digests, split.folds)
@@ -153,7 +197,7 @@ def test_merged_groups_are_the_connected_parts(rows):
             for unit in np.unique(key):
                 label[key == unit] = label[key == unit].min()
         changed = not np.array_equal(before, label)
-    merged = np.asarray(merge_groups(rows, together=True))
+    merged = merge_groups(rows, together=True).numbers
     np.testing.assert_array_equal(merged[:, None] == merged, label[:, None] == label)
 
 

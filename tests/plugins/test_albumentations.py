@@ -129,3 +129,17 @@ def test_no_question_for_a_newer_version_is_asked() -> None:
 
 def test_plugin_offers_the_transform() -> None:
     assert [transform.name for transform in icf_transforms()] == ["transform"]
+
+
+@pytest.mark.parametrize(
+    ("op", "args", "geometric"),
+    [
+        ("RandomCrop", {"height": 4, "width": 4}, True),
+        ("Rotate", {}, True),
+        ("HorizontalFlip", {}, True),
+        ("CLAHE", {}, False),
+        ("CoarseDropout", {}, False),
+    ],
+)
+def test_what_moves_pixels_is_known(op, args, geometric):
+    assert build(op, **args).geometric is geometric

@@ -174,6 +174,21 @@ def test_unreadable_tables_are_explained(tmp_path: Path, data: bytes, text: str)
         read_table(path, Report())
 
 
+def test_a_byte_that_is_not_utf_8_is_found_in_any_block_of_a_large_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a,b\n" + b"1,2\n" * 50_000 + b"\xe9,2\n")
+    with pytest.raises(icf.DataError, match="row 50002: byte 0xe9 is not UTF-8"):
+        read_table(path, Report())
+
+
+def test_equal_cells_of_a_large_file_are_one_string(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,label\n" + "".join(f"{row},class {row % 9}\n" for row in range(1000)))
+    rows = read_table(path, Report()).rows
+    assert len({id(row["label"]) for row in rows}) == 9
+    assert all(row.cells == {"id": str(number), "label": f"class {number % 9}"} for number, row in enumerate(rows))
+
+
 @given(st.lists(st.sampled_from(["a", "..", ".", "b.jpg", "C:", ""]), min_size=1, max_size=5), st.sampled_from("/\\"))
 def test_a_path_that_stays_below_its_folder_is_told_from_one_that_leaves(parts: list[str], separator: str) -> None:
     name = separator.join(parts)

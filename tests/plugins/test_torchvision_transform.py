@@ -112,3 +112,17 @@ def test_results_that_are_no_batch_are_refused(op: str, args: dict[str, Any], me
 
 def test_plugin_offers_the_transform() -> None:
     assert [transform.name for transform in icf_transforms()] == ["transform"]
+
+
+@pytest.mark.parametrize(
+    ("op", "args", "geometric", "thread_safe"),
+    [
+        ("CenterCrop", {"size": 8}, True, True),
+        ("RandomResizedCrop", {"size": 8}, True, False),
+        ("ColorJitter", {}, False, False),
+        ("Grayscale", {}, False, True),
+    ],
+)
+def test_what_moves_pixels_and_what_draws_from_global_generators_is_known(op, args, geometric, thread_safe):
+    transform = build(op, **args)
+    assert (transform.geometric, transform.thread_safe) == (geometric, thread_safe)

@@ -106,6 +106,13 @@ class PlainDisplay(Display):
         """Print where folds run, and why there."""
         self._console.print(make_grid([("folds", describe_placement(placement, folds, finished))]))
 
+    def prefetch_chosen(self, fold: int, choice: str) -> None:
+        """Print what the first fold chose; others differ by chance only."""
+        del fold
+        if "batches" not in self._told:
+            self._told.add("batches")
+            self._console.print(make_grid([("batches", choice)]))
+
     def epoch_ended(self, event: EpochEnd, epochs: int) -> None:
         """Print a line for the epoch."""
         parts = [

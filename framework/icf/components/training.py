@@ -129,7 +129,13 @@ class TransformContext:
 
 
 class BatchTransform(Protocol):
-    """Changes a batch of images: uint8 [N, C, H, W] -> uint8 [N, C, H', W'], one size for the whole batch."""
+    """Changes a batch of images: uint8 [N, C, H, W] -> uint8 [N, C, H', W'], one size for the whole batch.
+
+    It may keep state: threads that prepare batches side by side have a product each. One that draws from the global
+    generator of torch, numpy or Python, even if it puts that back afterwards, has an attribute ``thread_safe = False``;
+    then no thread calls it beside the training step, which draws from them, too. One that moves, crops or resizes and
+    leaves colours alone has ``geometric = True``: ``icf check`` measures whether it should come first.
+    """
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return the changed batch. All randomness comes from ``generator`` (on the CPU)."""
@@ -182,7 +188,8 @@ class BatchMixer(Protocol):
     def __call__(self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator) -> Mixed:
         """Return what becomes of uint8 [N, C, H, W] with targets int64 [N]. ``images`` itself stays as it is.
 
-        All randomness comes from ``generator`` (on the CPU).
+        ``images`` are where the network is, perhaps on a GPU, ``targets`` on the CPU. All randomness comes from
+        ``generator`` (on the CPU).
         """
         ...
 

@@ -16,6 +16,7 @@ from icf.pipeline.batches import Batches
 from icf.pipeline.listener import Listener
 from icf.pipeline.mixing import build_mixing
 from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
+from icf.pipeline.order import find_costly_orders, read_whole_images
 from icf.pipeline.prepare import Prepared, describe_facts, prepare
 from icf.pipeline.products import (
     CheckedSchedule,
@@ -63,7 +64,7 @@ def check_plan(plan: Plan, listener: Listener) -> CheckResult:
     return CheckResult(
         facts=describe_facts(data),
         notes=data.notes,
-        warnings=(*plan.warnings, *data.warnings, *split.warnings),
+        warnings=(*plan.warnings, *data.warnings, *split.warnings, *find_costly_orders(plan, data)),
         skipped=data.skipped,
         folds=tuple(np.bincount(split.folds[split.folds >= 0]).tolist()),
         method=split.method,
@@ -74,15 +75,19 @@ def check_plan(plan: Plan, listener: Listener) -> CheckResult:
 
 def check_shared_transforms(plan: Plan, data: Prepared) -> None:
     """Raise PluginError for a shared transform that is random: it would differ between training and test."""
-    images = torch.from_numpy(np.array(data.train.cache.pixels[data.train.pixel_rows[:2]])).permute(0, 3, 1, 2)
+    if not plan.shared_transforms:
+        return
+    images = read_whole_images(data, np.arange(min(2, len(data.train))))
     for index, choice in enumerate(plan.shared_transforms):
         transform = build_transform(choice, data.preprocessing.context())
-        results = [transform(images.clone(), torch.Generator().manual_seed(seed)) for seed in range(SEEDS)]
-        if any(not torch.equal(results[0], other) for other in results[1:]):
-            raise PluginError(
-                f"transforms.shared[{index}]: {choice.ref} is random, but what is shared must be the same in"
-                " training, validation and test; move it to transforms.train"
-            )
+        for position, image in enumerate(images):
+            results = [transform(image.clone(), torch.Generator().manual_seed(seed)) for seed in range(SEEDS)]
+            if any(not torch.equal(results[0], other) for other in results[1:]):
+                raise PluginError(
+                    f"transforms.shared[{index}]: {choice.ref} is random, but what is shared must be the same in"
+                    " training, validation and test; move it to transforms.train"
+                )
+            images[position] = results[0]
 
 
 def try_step(plan: Plan, data: Prepared) -> str:
@@ -104,7 +109,7 @@ def try_step(plan: Plan, data: Prepared) -> str:
     build_sampler(plan.sampler, SamplerContext(targets=data.train.targets, num_classes=classes))(0)
     CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
     model.eval()  # two images are too few for batch statistics
-    augmented = batches.augment(rows, seed=0)
+    augmented = batches.read_levels(rows, seed=0)
     for mix in build_mixing(plan, classes, data.preprocessing).mixers:
         augmented = mix(augmented, targets.cpu(), torch.Generator().manual_seed(0)).images
     images = batches.normalise(augmented)

@@ -1,7 +1,8 @@
-"""Stage "embed": run a frozen backbone once over every view of every image, for all folds and epochs."""
+"""Stage "embed": run the frozen layers once over every view of every image, for all folds and epochs."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 from collections import deque
@@ -16,18 +17,20 @@ import torch
 from torch import nn
 
 from icf.components import IntArray
+from icf.errors import PluginError
 from icf.pipeline.batches import Batches, make_view
 from icf.pipeline.cache import cache_dir, count_cores
 from icf.pipeline.embeddings import AUGMENTED, PLAIN, EmbeddingFiles, write_array
 from icf.pipeline.environment import describe_environment
 from icf.pipeline.files import digest, write_json
 from icf.pipeline.folder import RunFolder
-from icf.pipeline.head import HeadInput, InseparableError, check_head, digest_backbone
 from icf.pipeline.inputs import open_train_images
 from icf.pipeline.network import autocast, build_model, choose_device, choose_precision, find_head
 from icf.pipeline.prepare import Prepared, Rows
 from icf.pipeline.products import blame
-from icf.pipeline.views import ViewBatches
+from icf.pipeline.saving import judge_saving, measure_seconds
+from icf.pipeline.separation import Embedder, InseparableError, Separation, check_separation, digest_frozen, separate
+from icf.pipeline.views import ViewBatches, count_views
 from icf.plan import Plan
 
 FORMAT = 1
@@ -43,16 +46,16 @@ Progress = Callable[[str, int, int], None]
 
 
 def wants_embeddings(plan: Plan) -> bool:
-    """Tell whether a plan trains a head only, and lets its backbone run beforehand."""
-    return plan.recipe.model.freeze == "backbone" and plan.recipe.compute.embeddings == "auto"
+    """Tell whether a plan freezes layers, and lets them run beforehand."""
+    return plan.recipe.model.freeze != "none" and plan.recipe.compute.embeddings == "auto"
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen network in evaluation mode; its embeddings are ``dtype`` [N, *shape]."""
+    """The frozen part of a network, in evaluation mode; its embeddings are ``dtype`` [N, *shape]."""
 
     plan: Plan
-    head_input: HeadInput
+    embedder: Embedder
     device: torch.device
     precision: torch.dtype | None
     dropout: float
@@ -63,7 +66,7 @@ class Backbone:
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embeddings of images float32 [N, C, H, W]."""
         with blame(self.plan.model, "on a batch of images"), autocast(self.device, self.precision):
-            return self.head_input(images)
+            return self.embedder(images)
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,14 @@ def embed_images(plan: Plan, data: Prepared, folds: int, progress: Progress) -> 
     """Return the embeddings of all training and test images; compute those that are not in the cache yet.
 
     Raises:
-        InseparableError: the head can't be trained apart, or there is no room for the embeddings.
+        InseparableError: the frozen layers can't run apart, or it would not pay.
         IcfError: the model can't be built or fails, or the cache can't be written to.
     """
+    if count_views(plan) is None:
+        raise InseparableError("every epoch draws new images; model.views would give a number of them")
     backbone = build_backbone(plan, data, folds)
+    if plan.recipe.model.freeze != "backbone":
+        check_saving(backbone, data, folds)
     key = digest(FORMAT, data.key, _describe_backbone(backbone))
     train = _list_train_tasks(backbone, data, key)
     test = _list_test_tasks(backbone, data, key)
@@ -109,7 +116,7 @@ def save_embeddings(plan: Plan, data: Prepared, folds: int, folder: RunFolder, p
 
 
 def build_backbone(plan: Plan, data: Prepared, folds: int) -> Backbone:
-    """Build the network, and check that its head can be trained apart, and that all folds have the same backbone.
+    """Build the network, and check that its parts can run apart, and that the frozen one is the same in all folds.
 
     Raises:
         InseparableError: with the reason why not.
@@ -120,22 +127,28 @@ def build_backbone(plan: Plan, data: Prepared, folds: int) -> Backbone:
     classes, spec = len(data.classes), data.preprocessing
     images = Batches(data.train.cache.path, spec, device).read(data.train.pixel_rows[:TRIAL_ROWS])
 
-    def build(fold: int) -> tuple[nn.Module, nn.Module]:
+    def build(fold: int) -> Separation:
         model = build_model(plan, classes, spec, fold).to(device)
-        return model, find_head(model, classes, plan.model.source)
+        with blame(plan.model, "when taken apart"):
+            return separate(plan, model, classes)
 
-    model, head = build(0)
-    other = build(1 if folds > 1 else 0)
-    weights = digest_backbone(model, head)
-    if digest_backbone(*other) != weights:
-        raise InseparableError("the backbone's weights are random, so they differ between folds")
+    parts, other = build(0), build(1 if folds > 1 else 0)
+    weights = digest_frozen(parts)
+    if digest_frozen(other) != weights:
+        raise InseparableError("their weights are random, so they differ between folds")
     with blame(plan.model, "on a batch of images"):
-        dropout = check_head(*other, images)
-    precision = choose_precision(plan.recipe.compute.precision, model, device)
-    head_input = HeadInput(model.eval(), head)
+        dropout = check_separation(other, _find_last_layer(plan, other.model, classes), images)
+    precision = choose_precision(plan.recipe.compute.precision, parts.model, device)
+    parts.model.eval()
     with blame(plan.model, "on a batch of images"), autocast(device, precision):
-        example = head_input(images)
-    return Backbone(plan, head_input, device, precision, dropout, tuple(example.shape[1:]), example.dtype, weights)
+        example = parts.embed(images)
+    return Backbone(plan, parts.embed, device, precision, dropout, tuple(example.shape[1:]), example.dtype, weights)
+
+
+def _find_last_layer(plan: Plan, model: nn.Module, num_classes: int) -> nn.Module | None:
+    with contextlib.suppress(PluginError):
+        return find_head(model, num_classes, plan.model.source)
+    return None
 
 
 def _describe_backbone(backbone: Backbone) -> dict[str, object]:
@@ -184,6 +197,21 @@ def _make_task(name: str, key: str, rows: Rows, reads: Sequence[Read]) -> _Task:
     usable = rows.pixel_rows[rows.pixel_rows >= 0]
     count = int(usable.max(initial=-1)) + 1
     return _Task(name, cache_dir() / "embeddings" / f"{key}.npy", usable, count, tuple(reads))
+
+
+def check_saving(backbone: Backbone, data: Prepared, folds: int) -> None:
+    """Raise InseparableError unless embeddings, which may be larger than images, are read sooner than computed."""
+    spec, device = data.preprocessing, backbone.device
+    images = Batches(data.train.cache.path, spec, device).read(data.train.pixel_rows[:TRIAL_ROWS])
+    stored = torch.zeros((TRIAL_ROWS * 8, *backbone.shape), dtype=backbone.dtype)
+    rows = torch.arange(0, len(stored), 8)
+    computing = measure_seconds(lambda: backbone.embed(images)) / len(images)
+    reading = measure_seconds(lambda: stored.index_select(0, rows).to(device)) / len(rows)
+    views = count_views(backbone.plan) or 1
+    passes = folds * backbone.plan.recipe.train.epochs / views
+    reason = judge_saving(computing, reading, passes, len(data.train) * (views + 1) * stored[0].nbytes)
+    if reason:
+        raise InseparableError(reason)
 
 
 def _write(tasks: Sequence[_Task], backbone: Backbone, progress: Progress) -> None:

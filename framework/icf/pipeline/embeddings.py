@@ -86,7 +86,8 @@ class Embeddings:
         return self._gather(AUGMENTED, rows + count * choose_views(len(rows), self._views, seed))
 
     def _gather(self, name: str, positions: IntArray) -> torch.Tensor:
-        return self._arrays[name].index_select(0, torch.from_numpy(positions)).to(self._device, non_blocking=True)
+        found = self._arrays[name].index_select(0, torch.from_numpy(positions)).to(self._device, non_blocking=True)
+        return found.contiguous(memory_format=torch.channels_last) if found.ndim == 4 else found
 
 
 def _open(path: Path, dtype: str) -> torch.Tensor:

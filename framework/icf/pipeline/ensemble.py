@@ -11,7 +11,7 @@ from icf.components import EnsemblerContext, FloatArray
 from icf.pipeline.files import read_json, read_probabilities, read_table, write_json, write_probabilities
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.products import combine_members
-from icf.pipeline.score import RESAMPLES, bootstrap, build_metrics, count_confusion
+from icf.pipeline.score import bootstrap, build_metrics, count_confusion, describe_bootstrap
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.plan import Plan
 
@@ -32,13 +32,13 @@ def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) 
     functions = build_metrics(plan, len(classes))
     seed = derive_seed(plan.recipe.train.seed, Purpose.BOOTSTRAP)
     scores = bootstrap(functions, oof, targets, groups, seed)
-    fold_results = [read_json(folder.fold(fold).metrics) for fold in range(folds)]
+    fold_results = [_read_result(folder, fold) for fold in range(folds)]
     grouped = len(set(groups)) < len(groups)
     metrics: dict[str, Any] = {
         "select": plan.metrics[0].ref,
         "oof": {name: score.to_json() for name, score in scores.items()},
         "rows": len(targets),
-        "interval": f"95 % percentile bootstrap, {RESAMPLES} resamples of {'groups' if grouped else 'rows'}",
+        "interval": describe_bootstrap(len(targets), len(classes), grouped=grouped),
         "folds": fold_results,
         "confusion": count_confusion(oof, targets, len(classes)).tolist(),
     }
@@ -46,6 +46,12 @@ def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) 
         test_scores = bootstrap(functions, test, labels, None, seed)
         metrics["test"] = {name: score.to_json() for name, score in test_scores.items()}
     write_json(folder.metrics, metrics)
+
+
+def _read_result(folder: RunFolder, fold: int) -> dict[str, Any]:
+    """Return a fold's result without what was measured: the run's scores are equal when a run is repeated."""
+    result: dict[str, Any] = read_json(folder.fold(fold).metrics)
+    return {name: value for name, value in result.items() if name not in {"seconds", "prefetch"}}
 
 
 def join_oof(folder: RunFolder, folds: int, classes: Sequence[str]) -> tuple[FloatArray, Any, list[str]]:

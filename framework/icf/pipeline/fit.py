@@ -6,6 +6,8 @@ import io
 import math
 import shutil
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,18 +21,19 @@ from icf.components import FloatArray, IntArray
 from icf.errors import FoldError
 from icf.local import restore_local_plugins
 from icf.pipeline import checkpoint
-from icf.pipeline.batches import Batches, draw_grid
+from icf.pipeline.batches import draw_grid
+from icf.pipeline.clock import count_seconds
 from icf.pipeline.files import write_bytes, write_json, write_probabilities, write_rows
 from icf.pipeline.inference import predict_logits, predict_probabilities, softmax
 from icf.pipeline.inputs import Inputs, open_test_inputs, open_train_images
 from icf.pipeline.jobs import FoldJob
-from icf.pipeline.mixing import WeightedTargets, mix_lines, weigh_targets
+from icf.pipeline.mixing import WeightedTargets, mix_lines
 from icf.pipeline.network import autocast, set_training_mode
 from icf.pipeline.products import blame, check_logits, check_loss
 from icf.pipeline.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.team import Team, unwrap
-from icf.pipeline.trainer import Trainer, TrainingState, build_trainer
+from icf.pipeline.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece
 
 PROGRESS_SECONDS = 0.4
 
@@ -50,15 +53,23 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
         return
     torch.set_num_threads(job.threads)
     restore_local_plugins(job.plan.local_plugins)
-    trainer = build_trainer(job, team or Team())
-    resume(trainer)
+    starting: dict[str, float] = {}
+    with count_seconds(starting, "start"):
+        trainer = build_trainer(job, team or Team())
+        resume(trainer)
+    seconds = trainer.state.seconds
+    seconds["start"] = seconds.get("start", 0.0) + starting["start"]
     while not is_finished(trainer):
         train_loss, speed = train_epoch(trainer)
-        validate(trainer, train_loss, speed)
+        with count_seconds(seconds, "validation"):
+            validate(trainer, train_loss, speed)
         if trainer.team.is_main:
-            save_epoch(trainer)
+            with count_seconds(seconds, "checkpoints"):
+                save_epoch(trainer)
     if trainer.team.is_main:
-        predict_fold(trainer)
+        with count_seconds(seconds, "prediction"):
+            probabilities = predict_fold(trainer)
+        save_result(trainer, probabilities)
         job.run_folder.mark_done(name, job.key)
     trainer.team.agree(None)
 
@@ -99,15 +110,21 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
     set_training_mode(trainer.network)
     total = torch.zeros((), dtype=torch.float64, device=trainer.device)
     started = last = time.monotonic()
-    # Pieces of nearly equal size: a last batch of one image would break batch normalisation.
-    for step, batch in enumerate(np.array_split(rows, trainer.steps)):
-        position = (trainer.job.fold, state.epoch, step, trainer.team.rank)
-        torch.manual_seed(derive_seed(seed, Purpose.STEP, *position))
-        total += train_step(trainer, batch, step, derive_seed(seed, Purpose.AUGMENT, *position)) * len(batch)
-        if trainer.team.is_main and time.monotonic() - last > PROGRESS_SECONDS:
-            last = time.monotonic()
-            _write_progress(trainer, step + 1, last - started)
-    mean = trainer.team.average(float(total)) / len(rows)
+    # Batches of nearly equal size: a last one of a single image would break batch normalisation.
+    batches = np.array_split(rows, trainer.steps)
+    steps = [cut_batch(trainer, batch, step) for step, batch in enumerate(batches)]
+    requests = [(piece.rows, piece.seed) for pieces in steps for piece in pieces]
+    levels = trainer.mixing.is_active(state.epoch)  # mixed where the network is, and normalised then
+    with closing(trainer.loader.load(requests, levels=levels)) as images:
+        for step, (batch, pieces) in enumerate(zip(batches, steps, strict=True)):
+            position = (trainer.job.fold, state.epoch, step, trainer.team.rank)
+            torch.manual_seed(derive_seed(seed, Purpose.STEP, *position))
+            total += train_step(trainer, pieces, step, images) * len(batch)
+            if trainer.team.is_main and time.monotonic() - last > PROGRESS_SECONDS:
+                last = time.monotonic()
+                _write_progress(trainer, step + 1, last - started)
+    with count_seconds(state.seconds, "steps"):  # a GPU is still at work
+        mean = trainer.team.average(float(total)) / len(rows)
     if not math.isfinite(mean):
         raise _describe_divergence(f"the training loss became {mean}", state)
     return mean, len(rows) / (time.monotonic() - started)
@@ -118,40 +135,37 @@ def _describe_divergence(what: str, state: TrainingState) -> FoldError:
     return FoldError(f"{what} in epoch {state.epoch + 1}; {advice}")
 
 
-def train_step(trainer: Trainer, batch: IntArray, step: int, seed: int) -> torch.Tensor:
-    """Do one optimizer step on a batch of cache rows; return the team's share of the mean loss, float64."""
-    recipe = trainer.job.plan.recipe
+def train_step(trainer: Trainer, pieces: Sequence[Piece], step: int, images: Iterator[torch.Tensor]) -> torch.Tensor:
+    """Do one optimizer step on a batch, whose ``images`` come piece by piece.
+
+    Return the team's share of the mean loss, float64.
+    """
+    seconds = trainer.state.seconds
     factor = trainer.schedule.factor(trainer.state.epoch * trainer.steps + step)
     for group, rate in zip(trainer.optimizer.param_groups, trainer.base_rates, strict=True):
         group["lr"] = rate * factor
-    # As many pieces on every rank, or their gradients' averages would wait for each other.
-    largest = -(-len(batch) // trainer.team.size)
-    pieces = np.array_split(trainer.team.share(batch), min(recipe.train.accumulate, largest))
     total = torch.zeros((), dtype=torch.float64, device=trainer.device)
-    for index, piece in enumerate(pieces):
-        # A rank without rows still takes part in the average, with weight zero.
-        rows, weight = (piece, len(piece) * trainer.team.size / len(batch)) if len(piece) else (batch[:1], 0.0)
-        loss = _compute_loss(trainer, *_read_batch(trainer, rows, seed + index))
-        trainer.scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
-        total += loss.detach().double() * weight
-    if recipe.train.clip_norm is not None:
+    for piece in pieces:
+        with count_seconds(seconds, "batches"):
+            inputs, expected = mix_piece(trainer, piece, next(images))
+        with count_seconds(seconds, "steps"):
+            loss = _compute_loss(trainer, inputs, expected)
+            trainer.scaler.scale(loss * piece.weight).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach().double() * piece.weight
+    with count_seconds(seconds, "steps"):
+        _update_weights(trainer)
+    return total
+
+
+def _update_weights(trainer: Trainer) -> None:
+    clip_norm = trainer.job.plan.recipe.train.clip_norm
+    if clip_norm is not None:
         trainer.scaler.unscale_(trainer.optimizer)
-        nn.utils.clip_grad_norm_(trainer.model.parameters(), recipe.train.clip_norm)
+        nn.utils.clip_grad_norm_(trainer.model.parameters(), clip_norm)
     with blame(trainer.job.plan.optimizer, "in training"):
         trainer.scaler.step(trainer.optimizer)
     trainer.scaler.update()
     trainer.optimizer.zero_grad(set_to_none=True)
-    return total
-
-
-def _read_batch(trainer: Trainer, rows: IntArray, seed: int) -> tuple[torch.Tensor, WeightedTargets]:
-    """Return network inputs on the device, mixed in the epochs that are, and what they are compared with."""
-    batches, targets = trainer.batches, torch.from_numpy(trainer.data.targets[rows])
-    if not trainer.mixing.is_active(trainer.state.epoch):
-        return batches.read_augmented(rows, seed), [(targets, 1.0)]
-    assert isinstance(batches, Batches)  # noqa: S101 - for the type checker: what is mixed has no embeddings
-    mixed = trainer.mixing.mix(batches.augment(rows, seed), targets, seed)
-    return batches.normalise(mixed.images), weigh_targets(targets, mixed)
 
 
 def _compute_loss(trainer: Trainer, images: torch.Tensor, expected: WeightedTargets) -> torch.Tensor:
@@ -221,8 +235,8 @@ def save_epoch(trainer: Trainer) -> None:
 
 
 def _best_weights(trainer: Trainer) -> Path:
-    """Return the file of the best epoch's weights; those of a head become part of best.safetensors at the end."""
-    name = "best.safetensors" if trainer.model is trainer.whole else "best-head.safetensors"
+    """Return the file of the best epoch's weights; those of a part become part of best.safetensors at the end."""
+    name = "best.safetensors" if trainer.model is trainer.whole else "best-part.safetensors"
     return trainer.job.folder.checkpoints / name
 
 
@@ -236,8 +250,8 @@ def _describe_weights(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def predict_fold(trainer: Trainer) -> None:
-    """Predict validation and test rows with the best weights, and write the fold's result."""
+def predict_fold(trainer: Trainer) -> FloatArray:
+    """Write the probabilities of validation and test rows with the best weights; return the former, float64 [N, K]."""
     folder, data, recipe = trainer.job.folder, trainer.data, trainer.job.plan.recipe
     checkpoint.load_weights(_best_weights(trainer), trainer.model)
     if trainer.model is not trainer.whole:
@@ -258,6 +272,13 @@ def predict_fold(trainer: Trainer) -> None:
         batches = open_test_inputs(trainer.embeddings, data.test_cache, data.preprocessing, trainer.device)
         test[data.test_rows >= 0] = predict(batches, readable)
         write_probabilities(folder.test, data.test_ids, data.classes, test)
+    return probabilities
+
+
+def save_result(trainer: Trainer, probabilities: FloatArray) -> None:
+    """Score the predictions of the validation rows, and write the result of the finished fold."""
+    data = trainer.data
+    targets = data.targets[data.val_rows]
     metrics = score_rows(build_metrics(trainer.job.plan, len(data.classes)), probabilities, targets)
     result = {
         "fold": trainer.job.fold,
@@ -266,8 +287,10 @@ def predict_fold(trainer: Trainer) -> None:
         "rows": len(targets),
         "precision": str(trainer.precision or torch.float32).removeprefix("torch."),
         "metrics": metrics,
+        "prefetch": str(trainer.loader.prefetch or "not chosen: too few steps"),
+        "seconds": {part: round(value, 3) for part, value in trainer.state.seconds.items()},
     }
-    write_json(folder.metrics, result)
+    write_json(trainer.job.folder.metrics, result)
 
 
 def _write_progress(trainer: Trainer, step: int, seconds: float) -> None:
@@ -275,7 +298,8 @@ def _write_progress(trainer: Trainer, step: int, seconds: float) -> None:
     speed = done / seconds if seconds else None
     epochs = trainer.job.plan.recipe.train.epochs
     position = {"epoch": trainer.state.epoch, "epochs": epochs, "step": step, "steps": trainer.steps}
-    write_json(trainer.job.folder.progress, {"key": trainer.job.key, **position, "images_per_second": speed})
+    chosen = {"images_per_second": speed, "prefetch": str(trainer.loader.prefetch or "")}
+    write_json(trainer.job.folder.progress, {"key": trainer.job.key, **position, **chosen})
 
 
 def _write_augmented(trainer: Trainer) -> None:

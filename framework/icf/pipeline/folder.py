@@ -92,6 +92,11 @@ class RunFolder:
         return self.path / "test_rows.parquet"
 
     @property
+    def placement(self) -> Path:
+        """Which executor runs the folds, how many at a time with how many threads, and why."""
+        return self.path / "placement.json"
+
+    @property
     def metrics(self) -> Path:
         """Scores of the whole run."""
         return self.path / "metrics.json"

@@ -1,4 +1,4 @@
-"""What a network is fed with: images from the pixel cache, or embeddings of them if only its head is trained."""
+"""What a network is fed with: images from the pixel cache, or embeddings of them if its first part is frozen."""
 
 from __future__ import annotations
 

@@ -13,13 +13,17 @@ from icf.plan import Plan
 
 @dataclass(frozen=True)
 class FoldJob:
-    """Train one fold of a plan in a run folder, with ``threads`` CPU threads; ``key`` names its inputs."""
+    """Train one fold of a plan in a run folder, with ``threads`` CPU threads; ``key`` names its inputs.
+
+    ``concurrent`` processes like this one share the machine.
+    """
 
     plan: Plan
     run_dir: Path
     fold: int
     threads: int
     key: str
+    concurrent: int = 1
 
     @property
     def run_folder(self) -> RunFolder:

@@ -63,6 +63,9 @@ class Listener:
     def folds_placed(self, placement: Placement, folds: int, finished: Sequence[int]) -> None:
         """Folds are about to start; ``finished`` ones are taken from an earlier start."""
 
+    def prefetch_chosen(self, fold: int, choice: str) -> None:
+        """A fold has measured how many threads shall prepare its batches."""
+
     def folds_changed(self, folds: Sequence[FoldStatus]) -> None:
         """Called about twice a second while folds train."""
 

@@ -56,5 +56,5 @@ def mix_lines(mixing: Mixing, images: torch.Tensor, targets: torch.Tensor, seed:
 
 def weigh_targets(targets: torch.Tensor, mixed: Mixed) -> WeightedTargets:
     """Return what a mixed batch is compared with: its own targets and its partners'."""
-    own, partners = (targets, mixed.weight), (targets[mixed.partners], 1 - mixed.weight)
+    own, partners = (targets, mixed.weight), (targets[mixed.partners.cpu()], 1 - mixed.weight)
     return [(labels, weight) for labels, weight in (own, partners) if weight > 0]

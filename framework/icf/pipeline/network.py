@@ -11,8 +11,9 @@ from torch import nn
 from icf.components import ModelContext
 from icf.errors import IcfError, PluginError
 from icf.pipeline.preprocess import Preprocessing
-from icf.pipeline.products import build
+from icf.pipeline.products import blame, build
 from icf.pipeline.seeds import Purpose, derive_seed
+from icf.pipeline.stem import freeze_stem, is_frozen
 from icf.plan import Plan
 
 
@@ -29,6 +30,7 @@ def build_model(plan: Plan, num_classes: int, spec: Preprocessing, fold: int, *,
 
     Raises:
         PluginError: the factory raised, or returned no module with the right output.
+        IcfError: model.freeze names no module that can be the last of a frozen part.
     """
     seed = derive_seed(plan.recipe.train.seed, Purpose.MODEL, fold)
     torch.manual_seed(seed)
@@ -40,8 +42,12 @@ def build_model(plan: Plan, num_classes: int, spec: Preprocessing, fold: int, *,
         pretrained=pretrained,
     )
     model: nn.Module = build(plan.model, context)
-    if plan.recipe.model.freeze == "backbone":
+    freeze = plan.recipe.model.freeze
+    if freeze == "backbone":
         freeze_backbone(model, num_classes, plan.model.source)
+    elif freeze != "none":
+        with blame(plan.model, "on an empty image"):
+            freeze_stem(model, freeze, torch.zeros((1, spec.channels, *spec.image_size)), plan.model.source)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -73,7 +79,7 @@ def set_training_mode(model: nn.Module) -> None:
         return
     for module in model.modules():
         own = list(module.parameters())
-        if own and not any(parameter.requires_grad for parameter in own):
+        if is_frozen(module) or (own and not any(parameter.requires_grad for parameter in own)):
             module.eval()
 
 

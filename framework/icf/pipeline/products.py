@@ -157,20 +157,30 @@ class CheckedSchedule:
             self._schedule.load_state_dict(state)
 
 
-def build_transform(choice: Choice, ctx: Any) -> BatchTransform:
-    """Build a transform whose every answer is checked."""
-    transform: BatchTransform = build(choice, ctx)
+class CheckedTransform:
+    """A transform whose every answer is checked, with the attributes that it may have."""
 
-    def apply(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def __init__(self, choice: Choice, ctx: Any) -> None:
+        self._choice = choice
+        self._transform: BatchTransform = build(choice, ctx)
+        self.thread_safe = bool(getattr(self._transform, "thread_safe", True))
+        self.geometric = bool(getattr(self._transform, "geometric", False))
+
+    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return the changed batch; PluginError unless it is uint8, of as many images and channels."""
         count, channels = images.shape[:2]
-        with blame(choice, f"on {list(images.shape)}"):
-            changed = transform(images, generator)
+        with blame(self._choice, f"on {list(images.shape)}"):
+            changed = self._transform(images, generator)
         right = isinstance(changed, torch.Tensor) and changed.dtype == torch.uint8 and changed.ndim == 4
         right = right and tuple(changed.shape[:2]) == (count, channels) and changed.numel() > 0
-        _expect(choice, right, "the changed images are", changed, f"a tensor of uint8 [{count}, {channels}, H, W]")
+        expected = f"a tensor of uint8 [{count}, {channels}, H, W]"
+        _expect(self._choice, right, "the changed images are", changed, expected)
         return changed
 
-    return apply
+
+def build_transform(choice: Choice, ctx: Any) -> CheckedTransform:
+    """Build a transform whose every answer is checked."""
+    return CheckedTransform(choice, ctx)
 
 
 def build_mixer(choice: Choice, ctx: Any) -> BatchMixer:

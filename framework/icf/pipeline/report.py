@@ -14,11 +14,13 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from icf.components import IntArray
-from icf.formats import format_score, format_seconds, format_share, shorten_refs
+from icf.formats import format_count, format_score, format_seconds, format_share, shorten_refs
 from icf.pipeline.charts import Line, draw_confusion, draw_lines
 from icf.pipeline.class_scores import find_confused_pairs, find_weakest, score_classes
+from icf.pipeline.clock import PARTS
 from icf.pipeline.files import read_json, read_table, write_text
 from icf.pipeline.folder import RunFolder
+from icf.pipeline.jobs import Placement
 from icf.pipeline.pictures import read_grid, read_mistakes
 from icf.pipeline.prepare import Prepared, describe_facts
 from icf.plan import Plan
@@ -50,6 +52,7 @@ def write_report(
     """
     metrics = read_json(folder.metrics)
     split = read_json(folder.path / "split.json")
+    results = [read_json(folder.fold(fold["fold"]).metrics) for fold in metrics["folds"]]
     content = {
         "plan": plan,
         "folder": folder.path.name,
@@ -68,6 +71,8 @@ def write_report(
         "warnings": list(dict.fromkeys([*plan.warnings, *data.warnings, *split["warnings"], *warnings])),
         "split": _describe_split(folder, split),
         "seconds": seconds,
+        "fold_times": _add_up_folds(results),
+        "compute": _describe_compute(folder, data, results),
         "recipe": to_toml(plan.filled_recipe()),
         "environment": list(flatten(environment)),
     }
@@ -170,6 +175,26 @@ def _describe_classes(confusion: IntArray, classes: Sequence[str]) -> dict[str, 
         "matrix": None if many else draw_confusion(confusion.tolist(), classes),
         "pairs": find_confused_pairs(confusion, classes, 30 if many else 5),
     }
+
+
+def _add_up_folds(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """Return what each part of training took, in seconds of all folds together, in the order of PARTS."""
+    seconds = [result["seconds"] for result in results]
+    return [(text, sum(fold.get(part, 0.0) for fold in seconds)) for part, text in PARTS.items()]
+
+
+def _describe_compute(folder: RunFolder, data: Prepared, results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    placed = Placement(**read_json(folder.placement))
+    lines = [
+        ("executor", f"{placed.executor}: {placed.reason}"),
+        ("folds", f"{placed.concurrent} at a time, {format_count(placed.threads, 'thread')} each"),
+        ("device", placed.device),
+        ("number format", ", ".join(sorted({result["precision"] for result in results}))),
+        ("batches", results[0]["prefetch"]),
+    ]
+    caches = [rows.cache.path for rows in (data.train, data.test) if rows is not None]
+    size = sum(path.stat().st_size for path in caches if path.exists())
+    return [*lines, ("decoded pixels", f"{size / 2**20:,.0f} MB, read by all folds")]
 
 
 def _list_facts(data: Prepared) -> list[tuple[str, str]]:

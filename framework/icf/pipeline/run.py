@@ -1,4 +1,4 @@
-"""The whole run, top to bottom: prepare, split, embed (with a frozen backbone), fit, ensemble, submission, report."""
+"""The whole run, top to bottom: prepare, split, embed (with frozen layers), fit, ensemble, submission, report."""
 
 from __future__ import annotations
 
@@ -180,11 +180,11 @@ def _fit(
     plan = run.plan
     height, width = data.preprocessing.image_size
     work = len(data.train) * (split.count - 1) * plan.recipe.train.epochs * height * width
-    placement, executor = place(plan, split.count, 0 if embeddings else work)
+    placement, executor = place(plan, split.count, 0 if embeddings and plan.recipe.model.freeze == "backbone" else work)
     source = digest(split.hash, embeddings.key) if embeddings else split.hash
     jobs = [_make_job(run, data, source, fold, placement) for fold in range(split.count)]
     done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]
-    write_json(run.folder.path / "placement.json", asdict(placement))
+    write_json(run.folder.placement, asdict(placement))
     with run.stage("fit") as outcome:
         run.listener.folds_placed(placement, split.count, done)
         waiting = [job for job in jobs if job.fold not in done]
@@ -200,7 +200,7 @@ def _fit(
 
 def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Placement) -> FoldJob:
     key = digest(run.plan.identity, data.key, source, fold, placement.threads, placement.device)
-    return FoldJob(run.plan, run.folder.path, fold, placement.threads, key)
+    return FoldJob(run.plan, run.folder.path, fold, placement.threads, key, placement.concurrent * placement.workers)
 
 
 def run_folds(

@@ -13,6 +13,9 @@ from icf.plan import Plan
 
 RESAMPLES = 1000
 
+MOST_CELLS = 10_000_000
+"""Rows times classes of a resample, as float64 80 MB; of a larger table each resample takes only a part."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -51,31 +54,53 @@ def bootstrap(
 
     Rows of one group (a person) are not independent, so a resample takes or leaves them together
     (Davison and Hinkley 1997, section 3.8: the cluster bootstrap); without groups it takes single rows.
+
+    Of a table with more than MOST_CELLS cells, a resample takes m of the n groups, and its deviations shrink by the
+    square root of m/n (Bickel, Goetze and van Zwet 1997: the m out of n bootstrap, for scores whose error falls with
+    the root of n): time and memory do not grow with the table.
     """
     generator = np.random.default_rng(seed)
     unit_of = _number_units(groups, len(targets))
+    units = int(unit_of.max()) + 1
+    drawn = max(1, round(units * min(1.0, MOST_CELLS / probabilities.size)))
     samples: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(RESAMPLES):
-        rows = _resample(unit_of, generator)
+        rows = _resample(unit_of, units, drawn, generator)
         for name, score in score_rows(functions, probabilities.take(rows, axis=0), targets[rows]).items():
             samples[name].append(score)
     values = score_rows(functions, probabilities, targets)
-    bounds = {name: np.quantile(samples[name], [0.025, 0.975]) for name in functions}
-    return {name: Interval(values[name], float(low), float(high)) for name, (low, high) in bounds.items()}
+    return {name: _find_interval(values[name], samples[name], drawn / units) for name in functions}
+
+
+def _find_interval(value: float, samples: Sequence[float], share: float) -> Interval:
+    low, high = np.quantile(samples, [0.025, 0.975])
+    if share == 1:
+        return Interval(value, float(low), float(high))
+    # Small resamples can be biased (a class that is absent counts 0), so only their spread is used.
+    centre, shrunk = float(np.median(samples)), share**0.5
+    return Interval(value, value + float(low - centre) * shrunk, value + float(high - centre) * shrunk)
 
 
 def _number_units(groups: Sequence[str] | None, count: int) -> IntArray:
-    """Return the number of each row's group, int64 [N]; without groups each row is one."""
+    """Return the number of each row's group, int64 [N], by sorted names; without groups each row is one."""
     if groups is None:
         return np.arange(count)
-    return np.unique(np.asarray(groups), return_inverse=True)[1]
+    places = {name: place for place, name in enumerate(sorted(set(groups)))}
+    return np.fromiter(map(places.__getitem__, groups), np.int64, count)
 
 
-def _resample(unit_of: IntArray, generator: np.random.Generator) -> IntArray:
-    """Draw as many units as there are, with replacement; return their rows in ascending order, which reads fastest."""
-    units = int(unit_of.max()) + 1
-    times = np.bincount(generator.integers(units, size=units), minlength=units)
+def _resample(unit_of: IntArray, units: int, drawn: int, generator: np.random.Generator) -> IntArray:
+    """Draw units with replacement; return their rows in ascending order, which reads fastest."""
+    times = np.bincount(generator.integers(units, size=drawn), minlength=units)
     return np.repeat(np.arange(len(unit_of)), times[unit_of])
+
+
+def describe_bootstrap(rows: int, classes: int, *, grouped: bool) -> str:
+    """Say how the intervals of a table of so many rows and classes are made."""
+    unit = "groups" if grouped else "rows"
+    share = MOST_CELLS / (rows * classes)
+    part = f", each of {share:.2g} of them" if share < 1 else ""
+    return f"95 % percentile bootstrap, {RESAMPLES} resamples of {unit}{part}"
 
 
 def count_confusion(probabilities: FloatArray, targets: IntArray, num_classes: int) -> IntArray:

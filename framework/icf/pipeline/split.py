@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import GroupKFold
 
 from icf.components import IntArray
 from icf.errors import DataError
+from icf.pipeline.dealing import UNASSIGNED, deal_groups, deal_rows, number_parts
 from icf.pipeline.files import digest, digest_strings, write_json, write_table
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.prepare import Rows
 from icf.sections import Split as SplitSection
 
-TRAIN_ONLY = -1
+TRAIN_ONLY = UNASSIGNED
 """Fold of rows that every fold trains on and none validates."""
-
-
-SEARCHED = 2000
-"""About how many groups are left to the search for the most even folds; at least one of a kind for each fold."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,8 @@ def make_split(section: SplitSection, rows: Rows, classes: tuple[str, ...], seed
     method = _choose_method(section, rows, groups)
     folds = _assign(method, section, rows, groups, seed)
     check_overlap(rows, folds, check_images=section.duplicates != "allow")
-    found = _find_warnings(rows.targets, groups, folds, classes)
-    return Split(method, folds, groups, tuple(found))
+    found = _find_warnings(rows, groups, folds, classes)
+    return Split(method, folds, groups.names, tuple(found))
 
 
 def save_split(split: Split, rows: Rows, folder: RunFolder) -> None:
@@ -69,39 +67,62 @@ def save_split(split: Split, rows: Rows, folder: RunFolder) -> None:
     write_json(folder.path / "split.json", summary)
 
 
-def merge_groups(rows: Rows, *, together: bool) -> tuple[str, ...]:
-    """Return the group of each row: the data set's, joined where identical images connect two of them."""
-    groups = list(rows.groups) if rows.groups is not None else [f"row {name}" for name in rows.ids]
-    if not together:
-        return tuple(groups)
-    parent: dict[str, str] = {}
+@dataclass(frozen=True)
+class Groups:
+    """The group of each row: its name, and its place among the sorted names, int64 [N], without gaps."""
 
-    def find(name: str) -> str:
-        while (above := parent.get(name, name)) != name:
-            parent[name] = parent.get(above, above)
-            name = above
-        return name
+    names: tuple[str, ...]
+    numbers: IntArray
 
-    first: dict[str, str] = {}
-    for group, image in zip(groups, rows.digests, strict=True):
-        left, right = find(group), find(first.setdefault(image, group))
-        if left != right:
-            parent[max(left, right)] = min(left, right)
-    return tuple(find(group) for group in groups)
+    @property
+    def count(self) -> int:
+        """The number of groups."""
+        return int(self.numbers.max()) + 1
 
 
-def _choose_method(section: SplitSection, rows: Rows, groups: tuple[str, ...]) -> str:
+def merge_groups(rows: Rows, *, together: bool) -> Groups:
+    """Return the groups of the data set, joined where identical images connect two of them.
+
+    Without groups each row is one. Joined groups have the first of their names.
+    """
+    names = tuple(f"row {name}" for name in rows.ids) if rows.groups is None else rows.groups
+    numbers = _number(names)
+    images = _number(rows.digests) if together else np.arange(len(rows))
+    if images.max() + 1 == len(rows):  # no two are identical
+        return Groups(names, numbers)
+    leaders = _find_leaders(numbers, images)[numbers]
+    _, first = np.unique(numbers, return_index=True)
+    return Groups(tuple(names[row] for row in first[leaders].tolist()), np.unique(leaders, return_inverse=True)[1])
+
+
+def _number(values: Sequence[str]) -> IntArray:
+    """Return the place of each value among the sorted distinct ones, int64 [N]."""
+    places = {value: place for place, value in enumerate(sorted(set(values)))}
+    return np.fromiter(map(places.__getitem__, values), np.int64, len(values))
+
+
+def _find_leaders(groups: IntArray, images: IntArray) -> IntArray:
+    """Return for each group the lowest one that it is connected to by rows of the same image."""
+    count = int(groups.max()) + 1
+    nodes = count + int(images.max()) + 1
+    rows = coo_array((np.ones(len(groups), np.int8), (groups, count + images)), shape=(nodes, nodes))
+    parts = connected_components(rows, directed=False)[1][:count]
+    _, lowest, part_of = np.unique(parts, return_index=True, return_inverse=True)
+    return lowest[part_of]
+
+
+def _choose_method(section: SplitSection, rows: Rows, groups: Groups) -> str:
     if section.method != "auto":
         return section.method
     if rows.folds is not None:
         return "predefined"
-    return "stratified-group-kfold" if len(set(groups)) < len(groups) else "stratified-kfold"
+    return "stratified-group-kfold" if groups.count < len(rows) else "stratified-kfold"
 
 
-def _assign(method: str, section: SplitSection, rows: Rows, groups: tuple[str, ...], seed: int) -> IntArray:
+def _assign(method: str, section: SplitSection, rows: Rows, groups: Groups, seed: int) -> IntArray:
     if method == "predefined":
         return _read_folds(rows)
-    units = len(rows) if method == "stratified-kfold" else len(set(groups))
+    units = len(rows) if method == "stratified-kfold" else groups.count
     count, validated = section.folds, section.folds
     if method == "group-holdout":
         share = _simplify(section.holdout, units)
@@ -109,11 +130,10 @@ def _assign(method: str, section: SplitSection, rows: Rows, groups: tuple[str, .
     if units < count:
         what = "rows" if method == "stratified-kfold" else "groups"
         raise DataError(f"split: {units} {what} can't be split into {count} folds; lower split.folds")
-    divide = {"stratified-kfold": _divide_rows, "group-kfold": _divide_groups}.get(method, _divide_groups_evenly)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # small classes get our own warning, with names
         try:
-            folds = divide(rows.targets, groups, count, seed)
+            folds = _divide(method, rows.targets, groups.numbers, count, seed)
         except ValueError as error:
             raise DataError(f"split: {error}; lower split.folds") from error
     if method == "group-holdout":
@@ -130,53 +150,13 @@ def _simplify(holdout: float, units: int) -> Fraction:
     return Fraction(1, parts) if share == 0 else Fraction(parts - 1, parts)
 
 
-def _divide_rows(targets: IntArray, groups: tuple[str, ...], count: int, seed: int) -> IntArray:
-    del groups
-    return _number_parts(StratifiedKFold(count, shuffle=True, random_state=seed).split(targets, targets), len(targets))
-
-
-def _divide_groups(targets: IntArray, groups: tuple[str, ...], count: int, seed: int) -> IntArray:
-    splitter = GroupKFold(count, shuffle=True, random_state=seed)
-    return _number_parts(splitter.split(targets, targets, groups), len(targets))
-
-
-def _divide_groups_evenly(targets: IntArray, groups: tuple[str, ...], count: int, seed: int) -> IntArray:
-    """Stratify groups with StratifiedGroupKFold; of very many groups, deal most of those with the same labels first.
-
-    Such groups are interchangeable, so every fold gets equally many of them, and the greedy search, which
-    takes about half a millisecond for each group, balances the rest.
-    """
-    _, unit_of = np.unique(groups, return_inverse=True)
-    alike = _find_alike(targets, unit_of)
-    kept = max(1, SEARCHED // (len(alike) * count))
-    dealt = [units[: max(0, len(units) // count - kept) * count] for units in alike]
-    fold_of_unit = np.full(int(unit_of.max()) + 1, TRAIN_ONLY, dtype=np.int64)
-    if chosen := [unit for units in dealt for unit in units]:
-        kinds = np.repeat(np.arange(len(dealt)), [len(units) for units in dealt])
-        fold_of_unit[chosen] = _divide_rows(kinds, (), count, seed)
-    folds = fold_of_unit[unit_of]
-    rest = np.flatnonzero(folds == TRAIN_ONLY)
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    folds[rest] = _number_parts(splitter.split(rest, targets[rest], unit_of[rest]), len(rest))
-    return folds
-
-
-def _find_alike(targets: IntArray, unit_of: IntArray) -> list[list[int]]:
-    """Return lists of units; all units of a list hold the same labels equally often."""
-    labels: list[list[int]] = [[] for _ in range(int(unit_of.max()) + 1)]
-    for unit, target in zip(unit_of.tolist(), targets.tolist(), strict=True):
-        labels[unit].append(target)
-    alike: dict[tuple[int, ...], list[int]] = {}
-    for unit, found in enumerate(labels):
-        alike.setdefault(tuple(sorted(found)), []).append(unit)
-    return list(alike.values())
-
-
-def _number_parts(parts: Iterable[tuple[IntArray, IntArray]], rows: int) -> IntArray:
-    folds = np.full(rows, TRAIN_ONLY, dtype=np.int64)
-    for fold, (_, validation) in enumerate(parts):
-        folds[validation] = fold
-    return folds
+def _divide(method: str, targets: IntArray, groups: IntArray, count: int, seed: int) -> IntArray:
+    if method == "stratified-kfold":
+        return deal_rows(targets, count, seed)
+    if method == "group-kfold":
+        splitter = GroupKFold(count, shuffle=True, random_state=seed)
+        return number_parts(splitter.split(targets, targets, groups), len(targets))
+    return deal_groups(targets, groups, count, seed)
 
 
 def _read_folds(rows: Rows) -> IntArray:
@@ -191,38 +171,32 @@ def _read_folds(rows: Rows) -> IntArray:
 def check_overlap(rows: Rows, folds: IntArray, *, check_images: bool) -> None:
     """Raise DataError when a group of the data set, or an identical image, stands in two folds."""
     if rows.groups is not None:
-        _check_units(rows.groups, folds, "group", "an image of it is in training and another in validation")
+        remedy = "an image of it is in training and another in validation"
+        _check_units(_number(rows.groups), folds, "group", remedy, rows.groups)
     if check_images:
         remedy = 'set split.method = "auto" to keep identical images together, or split.duplicates = "allow"'
-        _check_units(rows.digests, folds, "image", remedy, names=rows.ids)
+        _check_units(_number(rows.digests), folds, "image", remedy, rows.ids)
 
 
-def _check_units(
-    units: tuple[str, ...] | list[str],
-    folds: IntArray,
-    what: str,
-    remedy: str,
-    names: tuple[str, ...] | None = None,
-) -> None:
-    seen: dict[str, int] = {}
-    torn: dict[str, str] = {}
-    for position, (unit, fold) in enumerate(zip(units, folds.tolist(), strict=True)):
-        if seen.setdefault(unit, fold) != fold:
-            torn.setdefault(unit, names[position] if names else unit)
-    if torn:
-        some = ", ".join(list(torn.values())[:5])
+def _check_units(units: IntArray, folds: IntArray, what: str, remedy: str, names: Sequence[str]) -> None:
+    first = np.unique(units, return_index=True)[1]
+    strays = np.flatnonzero(folds != folds[first][units])
+    torn, positions = np.unique(units[strays], return_index=True)
+    if len(torn):
+        some = ", ".join(names[row] for row in strays[np.sort(positions)[:5]])
         raise DataError(f"split: {len(torn)} {what}s stand in more than one fold ({some}): {remedy}")
 
 
-def _find_warnings(targets: IntArray, groups: tuple[str, ...], folds: IntArray, classes: tuple[str, ...]) -> list[str]:
+def _find_warnings(rows: Rows, groups: Groups, folds: IntArray, classes: tuple[str, ...]) -> list[str]:
     found = []
-    small = _find_absent(targets, folds, len(classes))
+    small = _find_absent(rows.targets, folds, len(classes))
     if small:
-        units = Counter(target for target, _ in set(zip(targets.tolist(), groups, strict=True)))
+        chosen = np.isin(rows.targets, small)
+        pairs = np.unique(np.stack([rows.targets[chosen], groups.numbers[chosen]]), axis=1)
+        units = np.bincount(pairs[0], minlength=len(classes))
         named = ", ".join(f"{classes[c]} ({units[c]})" for c in small)
         found.append(f"classes with too few groups or rows: some fold validates or trains on none of them: {named}")
-    repeated = len(targets) - len(set(groups))
-    if repeated and all(group.startswith("row ") for group in groups):
+    if rows.groups is None and (repeated := len(rows) - groups.count):
         found.append(f"{repeated} images are identical copies of others; copies are kept in one fold")
     return found
 

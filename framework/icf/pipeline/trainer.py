@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
 from icf.components import IntArray, LossContext, OptimizerContext, SamplerContext, Schedule, SchedulerContext
+from icf.pipeline.batches import Batches
+from icf.pipeline.cache import count_cores
 from icf.pipeline.embeddings import EmbeddingFiles, Embeddings, read_embedding_files
 from icf.pipeline.fold_data import FoldData
-from icf.pipeline.head import with_dropout
 from icf.pipeline.inputs import Inputs, open_train_images
 from icf.pipeline.jobs import FoldJob
-from icf.pipeline.mixing import Mixing, build_mixing
-from icf.pipeline.network import build_model, choose_device, choose_precision, find_head, group_parameters
+from icf.pipeline.loader import Loader
+from icf.pipeline.mixing import Mixing, WeightedTargets, build_mixing, weigh_targets
+from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
 from icf.pipeline.products import CheckedSchedule, build, build_sampler
 from icf.pipeline.seeds import Purpose, derive_seed
+from icf.pipeline.separation import take_rest, with_dropout
 from icf.pipeline.team import Team
 
 
@@ -32,13 +36,24 @@ class TrainingState:
     best_score: float = math.nan
     stale: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What each part of the fold has taken (``icf.pipeline.clock.PARTS``)."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of a batch that go through the network at once, their part of its mean, and the seed of their pixels."""
+
+    rows: IntArray
+    weight: float
+    seed: int
 
 
 @dataclass
 class Trainer:
     """Everything that trains one fold.
 
-    ``model`` is what is trained: the ``whole`` network, or its head alone, which is then fed with ``embeddings``.
+    ``model`` is what is trained: the ``whole`` network, or the part after its frozen one, fed with ``embeddings``.
     """
 
     job: FoldJob
@@ -56,6 +71,7 @@ class Trainer:
     schedule: Schedule
     order: Callable[[int], IntArray]
     batches: Inputs
+    loader: Loader
     mixing: Mixing
     scaler: torch.amp.GradScaler
     steps: int
@@ -87,6 +103,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         plan.scheduler,
         SchedulerContext(steps_per_epoch=steps, epochs=recipe.train.epochs, maximize=plan.metrics[0].maximize),
     )
+    open_images = partial(open_train_images, plan, data.train_cache, data.preprocessing, device)
     precision = choose_precision(recipe.compute.precision, whole, device)
     return Trainer(
         job=job,
@@ -104,17 +121,49 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         schedule=schedule,
         order=order,
         batches=batches,
+        loader=Loader(recipe.compute.prefetch, batches, open_images, device, count_spare_cores(job, device)),
         mixing=build_mixing(plan, classes, data.preprocessing),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         steps=steps,
     )
 
 
+def count_spare_cores(job: FoldJob, device: torch.device) -> int:
+    """Return how many of the fold's share of cores its step leaves idle; a GPU's step needs one of them."""
+    if device.type == "cuda":
+        return job.threads - 1
+    return max(0, count_cores() // job.concurrent - job.threads)
+
+
+def cut_batch(trainer: Trainer, batch: IntArray, step: int) -> list[Piece]:
+    """Return this rank's pieces of a batch of cache rows."""
+    recipe, team = trainer.job.plan.recipe, trainer.team
+    seed = derive_seed(recipe.train.seed, Purpose.AUGMENT, trainer.job.fold, trainer.state.epoch, step, team.rank)
+    # As many pieces on every rank, or their gradients' averages would wait for each other.
+    largest = -(-len(batch) // team.size)
+    parts = np.array_split(team.share(batch), min(recipe.train.accumulate, largest))
+    # A rank without rows still takes part in the average, with weight zero.
+    return [
+        Piece(rows if len(rows) else batch[:1], len(rows) * team.size / len(batch), seed + index)
+        for index, rows in enumerate(parts)
+    ]
+
+
+def mix_piece(trainer: Trainer, piece: Piece, images: torch.Tensor) -> tuple[torch.Tensor, WeightedTargets]:
+    """Return network inputs, mixed in the epochs that are, and what they are compared with."""
+    batches, targets = trainer.batches, torch.from_numpy(trainer.data.targets[piece.rows])
+    if not trainer.mixing.is_active(trainer.state.epoch):
+        return images, [(targets, 1.0)]
+    assert isinstance(batches, Batches)  # noqa: S101 - for the type checker: what is mixed has no embeddings
+    mixed = trainer.mixing.mix(images, targets, piece.seed)
+    return batches.normalise(mixed.images), weigh_targets(targets, mixed)
+
+
 def _choose_network(
     job: FoldJob, data: FoldData, whole: nn.Module, embeddings: EmbeddingFiles | None, device: torch.device
 ) -> tuple[nn.Module, Inputs]:
-    """Return what is trained and what feeds it: the head and embeddings if there are any, else the whole network."""
+    """Return what is trained and what feeds it: the part after the frozen one if there are embeddings, or all."""
     if embeddings is None:
         return whole, open_train_images(job.plan, data.train_cache, data.preprocessing, device)
-    head = find_head(whole, len(data.classes), job.plan.model.source)
-    return with_dropout(head, embeddings.dropout), Embeddings(embeddings.train, embeddings, device)
+    rest = take_rest(job.plan, whole, len(data.classes))
+    return with_dropout(rest, embeddings.dropout), Embeddings(embeddings.train, embeddings, device)

@@ -25,6 +25,7 @@ class FoldWatch:
         self._listener = listener
         self._told = {job.fold: len(self._read_epochs(job)) if _read_progress(job) else 0 for job in jobs}
         self._started: set[int] = set()
+        self._prefetching: set[int] = set()
         self._failed: frozenset[int] = frozenset()
         self._ended = {job.fold for job in jobs if job.folder.metrics.exists() and self._is_done(job)}
 
@@ -42,6 +43,9 @@ class FoldWatch:
         if progress is None and job.fold not in self._ended:
             return FoldStatus(job.fold, epochs=epochs)
         self._start(job)
+        if progress and progress["prefetch"] and job.fold not in self._prefetching:
+            self._prefetching.add(job.fold)
+            self._listener.prefetch_chosen(job.fold, progress["prefetch"])
         events = self._read_epochs(job)
         for event in events[self._told[job.fold] :]:
             self._observers.tell(event)

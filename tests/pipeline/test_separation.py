@@ -8,8 +8,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from icf.pipeline.head import HeadInput, InseparableError, check_head, digest_backbone, with_dropout
 from icf.pipeline.network import freeze_backbone, set_training_mode
+from icf.pipeline.separation import (
+    Embedder,
+    InseparableError,
+    Separation,
+    check_separation,
+    digest_frozen,
+    with_dropout,
+)
 
 CLASSES = 3
 
@@ -68,32 +75,36 @@ def freeze(model: Network) -> Network:
     return model
 
 
+def separate(model: Network) -> Separation:
+    return Separation(model, Embedder(model, model.head, of_output=False), model.head)
+
+
 def check(model: Network) -> float:
-    return check_head(freeze(model), model.head, draw_images())
+    return check_separation(separate(freeze(model)), model.head, draw_images())
 
 
 def test_the_head_makes_of_embeddings_what_the_network_makes_of_images() -> None:
     model = freeze(Network()).eval()
-    embeddings = HeadInput(model, model.head)(draw_images())
+    embeddings = Embedder(model, model.head, of_output=False)(draw_images())
     assert embeddings.shape == (8, 8)
     assert not embeddings.requires_grad
     torch.testing.assert_close(model.head(embeddings), model(draw_images()))
-    assert check_head(model, model.head, draw_images()) == 0.0
+    assert check_separation(separate(model), model.head, draw_images()) == 0.0
 
 
 def test_a_head_of_zeros_hides_nothing() -> None:
     model = Network(after=lambda logits: logits.relu())
     nn.init.zeros_(model.head.weight)
     nn.init.zeros_(model.head.bias)
-    with pytest.raises(InseparableError, match="changes the output of its head"):
+    with pytest.raises(InseparableError, match="more than to run its parts"):
         check(model)
 
 
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (Network(calls=2), "calls its head 2 times"),
-        (BareHead(), "calls its head 0 times"),
+        (Network(calls=2), "ends 2 times"),
+        (BareHead(), "ends 0 times"),
         (MapHead(), "something else than one tensor"),
         (Network(between=nn.Dropout(0.5)), "random, or change"),
         (Network(between=nn.BatchNorm2d(8, affine=False)), "random, or change"),
@@ -111,7 +122,7 @@ def test_a_dropout_before_the_head_goes_with_it(p: float) -> None:
     model = Network(before=lambda features, training: functional.dropout(features, p, training))
     assert check(model) == p
     model.eval()
-    embeddings = HeadInput(model, model.head)(draw_images())
+    embeddings = Embedder(model, model.head, of_output=False)(draw_images())
     set_training_mode(model)
     head = with_dropout(model.head, p).train()
     torch.manual_seed(3)
@@ -127,7 +138,7 @@ def test_without_dropout_the_head_is_left_alone() -> None:
 
 def test_threads_catch_their_own_embeddings() -> None:
     model = freeze(Network()).eval()
-    catch = HeadInput(model, model.head)
+    catch = Embedder(model, model.head, of_output=False)
     batches = [torch.randn(4, 3, 9, 9) for _ in range(32)]
     expected = [catch(batch) for batch in batches]
     found: dict[int, torch.Tensor] = {}
@@ -150,8 +161,8 @@ def test_threads_catch_their_own_embeddings() -> None:
 def test_the_hash_is_that_of_everything_but_the_head() -> None:
     torch.manual_seed(0)
     model = freeze(Network())
-    before = digest_backbone(model, model.head)
+    before = digest_frozen(separate(model))
     nn.init.zeros_(model.head.weight)
-    assert digest_backbone(model, model.head) == before
+    assert digest_frozen(separate(model)) == before
     model.stem[1].running_mean[0] += 1
-    assert digest_backbone(model, model.head) != before
+    assert digest_frozen(separate(model)) != before
