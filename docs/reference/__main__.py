@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from docs.reference import tutorial
@@ -14,6 +15,7 @@ from docs.reference.components import write_components
 from docs.reference.examples import write_examples, write_terminal
 from docs.reference.hooks import write_hooks
 from docs.reference.recipes import write_mistakes, write_sections
+from docs.reference.records import SCHEMAS, write_records, write_schema
 
 DOCS = Path(__file__).parents[1]
 
@@ -24,6 +26,7 @@ PARTS: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "components": ("components.md", write_components),
     "hooks": ("plugins/hooks.md", write_hooks),
     "checks": ("plugins/testing.md", write_checks),
+    "json": ("plugins/json.md", write_records),
     "commands": ("commands.md", write_commands),
     "exit codes": ("commands.md", write_exit_codes),
     "environment variables": ("commands.md", write_variables),
@@ -49,12 +52,17 @@ def render(part: str) -> tuple[Path, str]:
     return path, "\n".join([before + begin, "", *write(), "", end + after])
 
 
+def render_schema(name: str) -> tuple[Path, str]:
+    """Return a file that is generated as a whole and what its text must be."""
+    return DOCS / "plugins" / name, write_schema(name)
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Write every generated part, or with ``--check`` name those that are out of date."""
+    """Write everything that is generated, or with ``--check`` name what is out of date."""
     stale = []
-    for part in PARTS:
-        path, text = render(part)
-        if path.read_text(encoding="utf-8") != text:
+    for render_one in (*(partial(render, part) for part in PARTS), *(partial(render_schema, name) for name in SCHEMAS)):
+        path, text = render_one()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(path.name)
             if "--check" not in arguments:
                 path.write_text(text, encoding="utf-8")

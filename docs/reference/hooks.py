@@ -8,7 +8,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, get_args
 
 from docs.reference.markdown import clean, write_table
@@ -70,10 +70,9 @@ def _write_product(name: str) -> list[str]:
     if dataclasses.is_dataclass(product):
         return _write_class(product)
     lines = [f"#### {name}", "", clean(product.__doc__)]
-    methods = [item for name, item in vars(product).items() if inspect.isfunction(item) and _is_method(name)]
     rows = [
         (f"`{method.__name__}{inspect.signature(method)}`".replace("'", ""), clean(method.__doc__))
-        for method in methods
+        for method in list_methods(product)
     ]
     return [*lines, "", *write_table(["method", "meaning"], rows)]
 
@@ -83,8 +82,10 @@ def _find_alias_meaning(name: str) -> str:
     return next(clean(docs[name]) for docs in map(_attribute_docs, modules) if name in docs)
 
 
-def _is_method(name: str) -> bool:
-    return name == "__call__" or not name.startswith("_")
+def list_methods(protocol: type) -> list[FunctionType]:
+    """Return the methods that a protocol asks for."""
+    methods = {name: item for name, item in vars(protocol).items() if inspect.isfunction(item)}
+    return [item for name, item in methods.items() if name == "__call__" or not name.startswith("_")]
 
 
 def list_fields(cls: type) -> Iterator[tuple[str, str, str]]:

@@ -1,27 +1,24 @@
 """What plugins, recipes and scripts may rely on, recorded: ``python -m docs.reference.surface`` adds what is new.
 
-The record is docs/plugins/surface.json: name -> the version that brought it, whether it must be given, and the
-version that deprecated it. What is recorded may vanish two minor versions after it was deprecated, not before.
+The record is docs/plugins/surface.json: name -> the version that brought it, its type, whether it must be given, and
+the version that deprecated it. What is recorded may vanish, or change its type, two minor versions after it was
+deprecated and not before. A change that breaks nobody, such as a wider range, is recorded by naming it:
+``python -m docs.reference.surface NAME ...``. With ``--check`` nothing is written, and what would be is told.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import json
+import re
 import sys
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
+from docs.reference.public_names import Promise, list_public_names
 
 import icf
-import icf.testing
-from icf import hookspecs
-from icf.cli.main import app
-from icf.sections import ComponentSection, Recipe, Section
+from icf.components import KINDS
 
 RECORD = Path(__file__).parents[1] / "plugins" / "surface.json"
 
@@ -29,50 +26,8 @@ MINORS = 2
 """A deprecated name stays for so many minor versions."""
 
 Entry = dict[str, Any]
-
-
-def describe_surface() -> dict[str, bool]:
-    """Return every public name, and whether whoever uses it must give it (a field without a default)."""
-    return dict(sorted(chain(_list_names(), _list_fields(), _list_recipe(), _list_commands())))
-
-
-def _list_names() -> Iterator[tuple[str, bool]]:
-    for name in icf.__all__:
-        yield f"icf.{name}", False
-    for name in icf.testing.__all__:
-        yield f"icf.testing.{name}", False
-    for name, hook in vars(hookspecs).items():
-        if name.startswith("icf_"):
-            yield f"hook {name}({', '.join(inspect.signature(hook).parameters)})", False
-
-
-def _list_fields() -> Iterator[tuple[str, bool]]:
-    for name in icf.__all__:
-        cls = getattr(icf, name)
-        if inspect.isclass(cls) and dataclasses.is_dataclass(cls):
-            for field in dataclasses.fields(cls):
-                missing = field.default is field.default_factory is dataclasses.MISSING
-                # icf makes contexts itself, so no plugin can fail for a field that it does not give.
-                yield f"icf.{name}.{field.name}", missing and not name.endswith("Context")
-
-
-def _list_recipe() -> Iterator[tuple[str, bool]]:
-    for name, field in Recipe.model_fields.items():
-        yield f"recipe {name}", field.is_required()
-        section = field.annotation
-        if inspect.isclass(section) and issubclass(section, Section | ComponentSection):
-            for key, inner in section.model_fields.items():
-                yield f"recipe {name}.{key}", inner.is_required()
-
-
-def _list_commands() -> Iterator[tuple[str, bool]]:
-    group: Any = typer.main.get_command(app)
-    for verb, command in group.commands.items():
-        yield f"icf {verb}", False
-        for parameter in command.params:
-            for option in parameter.opts:
-                if option.startswith("--"):
-                    yield f"icf {verb} {option}", bool(parameter.required)
+Record = Mapping[str, Entry]
+Surface = Mapping[str, Promise]
 
 
 def read_record() -> dict[str, Entry]:
@@ -81,19 +36,29 @@ def read_record() -> dict[str, Entry]:
     return record
 
 
-def find_breaks(record: Mapping[str, Entry], surface: Mapping[str, bool], version: str) -> list[str]:
-    """Return what breaks those who rely on the record: names that vanished too early, and fields now required."""
-    breaks = []
-    for name, entry in record.items():
-        if name not in surface:
-            deprecated = entry.get("deprecated")
-            if deprecated is None:
-                breaks.append(f"{name} has vanished; deprecate it first, for {MINORS} minor versions")
-            elif _count_minors(deprecated, version) < MINORS:
-                breaks.append(f"{name} has vanished, but it is deprecated only since {deprecated}")
-        elif surface[name] and not entry["required"]:
-            breaks.append(f"{name} must be given now; give it a default")
-    return breaks
+def find_breaks(record: Record, surface: Surface, version: str) -> list[str]:
+    """Return what breaks those who rely on the record: names that changed too early, and fields now required."""
+    return [text for name, entry in record.items() if (text := _find_break(name, entry, surface.get(name), version))]
+
+
+def _find_break(name: str, entry: Entry, now: Promise | None, version: str) -> str:
+    if now is None or not _keeps_type(name, entry.get("type", now.type), now.type):
+        change = "has vanished" if now is None else f"was '{entry['type']}' and is '{now.type}'"
+        deprecated = entry.get("deprecated")
+        if deprecated is None:
+            return f"{name} {change}; deprecate it first, for {MINORS} minor versions"
+        if _count_minors(deprecated, version) < MINORS:
+            return f"{name} {change}, but it is deprecated only since {deprecated}"
+    elif now.required and not entry["required"]:
+        return f"{name} must be given now; give it a default"
+    return ""
+
+
+def _keeps_type(name: str, before: str, now: str) -> bool:
+    """Tell whether a type is the same, or one more choice for what a recipe says."""
+    is_given = name.partition(" ")[0] in {"recipe", *KINDS}
+    choices, more = (set(re.split(r" \| | or ", text)) for text in (before, now))
+    return before == now or (is_given and choices <= more)
 
 
 def _count_minors(earlier: str, later: str) -> int:
@@ -102,27 +67,29 @@ def _count_minors(earlier: str, later: str) -> int:
     return MINORS if new_major > major else new_minor - minor
 
 
-def update_record(record: Mapping[str, Entry], surface: Mapping[str, bool], version: str) -> dict[str, Entry]:
-    """Return the record with what is new; nothing is taken away but what may vanish."""
+def update_record(record: Record, surface: Surface, version: str) -> dict[str, Entry]:
+    """Return the record of a surface that breaks nothing."""
     since = ".".join(version.split(".")[:2])
-    added = {name: {"since": since, "required": given} for name, given in surface.items() if name not in record}
-    kept = {name: entry for name, entry in record.items() if name in surface}
-    return dict(sorted({**kept, **added}.items()))
+    return {
+        name: {"since": since, **promise._asdict(), **record.get(name, {}), **promise._asdict()}
+        for name, promise in sorted(surface.items())
+    }
 
 
-def main() -> int:
-    """Write the record, unless something breaks it; return the exit code."""
-    record, surface = read_record(), describe_surface()
-    breaks = find_breaks(record, surface, icf.__version__)
+def main(arguments: Sequence[str]) -> int:
+    """Write the record, unless something breaks it or it is only checked; return the exit code."""
+    record, surface = read_record(), list_public_names()
+    kept = {name: entry for name, entry in record.items() if name not in arguments}
+    breaks = find_breaks(kept, surface, icf.__version__)
+    updated = update_record(record, surface, icf.__version__)
+    if "--check" in arguments and updated != record:
+        breaks.append("docs/plugins/surface.json is out of date: python -m docs.reference.surface")
     print("\n".join(breaks) or f"{len(surface)} public names")
-    if not breaks:
-        lines = [
-            f"{json.dumps(name)}: {json.dumps(entry)}"
-            for name, entry in update_record(record, surface, icf.__version__).items()
-        ]
+    if not (breaks or "--check" in arguments):
+        lines = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in updated.items()]
         RECORD.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     return int(bool(breaks))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -19,6 +19,10 @@ class PluginError(IcfError):
     """A plugin or one of its components could not be used."""
 
 
+class UsageError(IcfError):
+    """What was given on the command line can't be used, whatever the recipe says."""
+
+
 class DataError(IcfError):
     """The images or tables of the data set are not what the recipe says they are."""
 

@@ -148,7 +148,8 @@ def load_plan(
     """Read a recipe, import the plugins that it names and those in ``plugin_files``, and resolve it.
 
     ``plugin_files`` are files and folders. Raises RecipeError with everything that is wrong with the recipe, and
-    PluginError for a file or folder that can't be used, or that is missing.
+    PluginError for a file or folder that can't be used, or that is missing, and UsageError for a plugin in
+    ``blocked`` that is not installed.
     """
     raw = read_recipe(path, overrides)
     local = read_local_plugins(plugin_files)

@@ -22,7 +22,7 @@ import icf
 from icf import hookspecs
 from icf.catalogue import NAME, Catalogue, Entry, PluginInfo, Status, plugin_names
 from icf.components import KINDS, Component
-from icf.errors import PluginError, did_you_mean, one_line, suggest
+from icf.errors import PluginError, UsageError, did_you_mean, one_line, suggest
 from icf.local import LocalPlugin, import_local_plugin
 from icf.params import Params
 
@@ -32,6 +32,7 @@ __all__ = [
     "PluginInfo",
     "Status",
     "hook_name",
+    "list_unknown_blocks",
     "load_object",
     "load_plugins",
     "plugin_names",
@@ -65,16 +66,16 @@ def load_plugins(
 
     A local folder without hooks offers nothing, and is not imported.
     Plugins in ``blocked`` or in the environment variable ICF_DISABLE_PLUGINS are never imported. A broken
-    plugin is no error here: its status says what is wrong. Raises PluginError for a name in ``blocked``
+    plugin is no error here: its status says what is wrong. Raises UsageError for a name in ``blocked``
     that is not installed.
     """
-    points = sorted(metadata.entry_points(group=hookspecs.GROUP), key=lambda point: point.name)
+    points = _find_points()
     by_name = {name: list(same) for name, same in groupby(points, key=lambda point: point.name)}
     files = _by_name(plugin for plugin in local if plugin.has_hooks)
     names = by_name.keys() | files.keys()
     for name in blocked:
         if name not in names:
-            raise PluginError(f"no plugin '{name}' is installed{did_you_mean(name, names)}")
+            raise UsageError(f"--no-plugin {name}: no plugin '{name}' is installed{did_you_mean(name, names)}")
     reasons = _block_reasons(blocked)
     plugins = [
         _load_files(files[name], by_name.get(name, ()), reasons.get(name))
@@ -86,6 +87,21 @@ def load_plugins(
     return Catalogue(tuple(plugins), installed=tuple(sorted(names)))
 
 
+def list_unknown_blocks() -> list[str]:
+    """Return a line for each name in ICF_DISABLE_PLUGINS that no installed plugin has, and that so blocks nothing."""
+    listed = _read_block_variable()
+    names = {point.name for point in _find_points()} if listed else set()
+    return [
+        f"{BLOCK_VARIABLE} lists '{name}', but no plugin '{name}' is installed{suggest(name, names, most=1)}"
+        for name in listed
+        if name not in names
+    ]
+
+
+def _find_points() -> list[metadata.EntryPoint]:
+    return sorted(metadata.entry_points(group=hookspecs.GROUP), key=lambda point: point.name)
+
+
 def _by_name(local: Iterable[LocalPlugin]) -> dict[str, list[LocalPlugin]]:
     found: dict[str, list[LocalPlugin]] = {}
     for plugin in local:
@@ -93,9 +109,12 @@ def _by_name(local: Iterable[LocalPlugin]) -> dict[str, list[LocalPlugin]]:
     return found
 
 
+def _read_block_variable() -> list[str]:
+    return [name.strip() for name in os.environ.get(BLOCK_VARIABLE, "").split(",") if name.strip()]
+
+
 def _block_reasons(blocked: Collection[str]) -> dict[str, str]:
-    listed = (name.strip() for name in os.environ.get(BLOCK_VARIABLE, "").split(","))
-    reasons = {name: f"listed in {BLOCK_VARIABLE}" for name in listed if name}
+    reasons = dict.fromkeys(_read_block_variable(), f"listed in {BLOCK_VARIABLE}")
     return reasons | dict.fromkeys(blocked, "as requested")
 
 

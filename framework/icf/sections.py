@@ -189,6 +189,10 @@ class Compute(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="Number format of the forward and backward pass"
     )
+    tune: Literal["auto", "off"] = Field(
+        default="auto",
+        description="'auto': a few trial steps choose number format and threads, where the recipe leaves them open",
+    )
     embeddings: Literal["auto", "off"] = Field(
         default="auto",
         description="With model.freeze: run the frozen layers once for all folds and epochs, where it can be done and"

@@ -139,8 +139,8 @@ def play(display: Listener, plan: Plan, run_dir: Path) -> None:
 
 
 def test_plain_lines_are_exact(plan: Plan, run_dir: Path) -> None:
-    console = make_console()
-    with PlainDisplay(console) as display:
+    console, errors = make_console(), make_console()
+    with PlainDisplay(console, errors) as display:
         play(display, plan, run_dir)
     folder = "runs/digits/20260101-120000-abcdef01"
     printed = lines(console)
@@ -151,7 +151,6 @@ def test_plain_lines_are_exact(plan: Plan, run_dir: Path) -> None:
         "training rows  1,797",
         "image          8 x 8 x 1",
         f"note: {NOTE}",
-        f"warning: {WARNING}",
         "folds         3 on cpu with ray-task, 2 at a time, 1 thread (two cores);",
         "              finished before: 0",
         "fold 2  epoch 3/10  train 0.412  val 0.388  macro-f1 0.871  1,234 images/s",
@@ -163,18 +162,19 @@ def test_plain_lines_are_exact(plan: Plan, run_dir: Path) -> None:
         f"report        {folder}/report.html",
         "time          3 min 21 s: prepare 9.0 s, fit 3 min 12 s",
     ]
+    assert lines(errors) == [f"warning: {WARNING}"]
 
 
 def test_plain_output_has_no_control_characters(plan: Plan, run_dir: Path) -> None:
     console = make_console()
-    with PlainDisplay(console) as display:
+    with PlainDisplay(console, console) as display:
         play(display, plan, run_dir)
     assert all(character == "\n" or character.isprintable() for character in read(console))
 
 
 def test_plain_progress_is_told_every_ten_seconds(plan: Plan) -> None:
     console, clock = make_console(), Clock()
-    display = PlainDisplay(console, clock)
+    display = PlainDisplay(console, console, clock)
     display.stage_started("prepare")
     for second in range(25):
         clock.now = float(second)
@@ -187,7 +187,7 @@ def test_plain_progress_is_told_every_ten_seconds(plan: Plan) -> None:
 
 def test_a_long_warning_is_one_line_in_a_file_and_is_told_once() -> None:
     console = make_console()
-    display = PlainDisplay(console)
+    display = PlainDisplay(make_console(), console)
     text = "word " * 40 + "[bold]not markup[/bold]"
     display.warn(text)
     display.warn(text)
@@ -254,7 +254,7 @@ def test_json_is_one_valid_object(plan: Plan, run_dir: Path) -> None:
 @pytest.mark.parametrize("width", [80, 120])
 def test_live_ends_with_lines_that_stay(plan: Plan, run_dir: Path, width: int) -> None:
     console = make_console(width, terminal=True)
-    with LiveDisplay(console) as display:
+    with LiveDisplay(console, console) as display:
         play(display, plan, run_dir)
     printed = read(console)
     assert "✓ prepare" in printed
@@ -263,9 +263,20 @@ def test_live_ends_with_lines_that_stay(plan: Plan, run_dir: Path, width: int) -
     assert printed.endswith("\x1b[?25h"), "the cursor must be visible again"
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_live_writes_warnings_above_what_it_redraws_or_into_the_file_of_errors(
+    plan: Plan, run_dir: Path, terminal: bool
+) -> None:
+    console, errors = make_console(terminal=True), make_console(terminal=terminal)
+    with LiveDisplay(console, errors) as display:
+        play(display, plan, run_dir)
+    assert (WARNING in read(console)) is terminal
+    assert (WARNING in read(errors)) is not terminal
+
+
 def test_live_is_stopped_by_an_exception_and_keeps_the_folds(plan: Plan, run_dir: Path) -> None:
     console = make_console(terminal=True)
-    display = LiveDisplay(console)
+    display = LiveDisplay(console, console)
     before = set(threading.enumerate())
 
     def interrupted() -> None:
@@ -345,7 +356,7 @@ def test_threads_may_change_the_display_at_the_same_time(plan: Plan, run_dir: Pa
         except Exception as error:  # noqa: BLE001 - a thread's failure must reach the test
             failures.append(error)
 
-    with LiveDisplay(console) as display:
+    with LiveDisplay(console, console) as display:
         display.run_opened(plan, run_dir, continued=False)
         display.folds_placed(Placement("inline", "small", 1, 1, "cpu"), 5, [])
         threads = [threading.Thread(target=shout, args=(number,)) for number in range(4)]

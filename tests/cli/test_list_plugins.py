@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 
 import distributions
@@ -72,7 +74,7 @@ def test_json_keeps_its_keys(capsys, installer, sample):
     content = json.loads(out)
     plugins = {plugin["name"]: plugin for plugin in content["plugins"]}
     assert code == 0
-    assert content["icf"] == icf.__version__
+    assert (content["format"], content["icf"]) == (1, icf.__version__)
     assert plugins["sample"] == {
         "name": "sample",
         "distribution": "sample-dist",
@@ -80,6 +82,7 @@ def test_json_keeps_its_keys(capsys, installer, sample):
         "module": "sample",
         "status": "ok",
         "reason": None,
+        "events": ["icf_epoch_end"],
         "components": [
             {"kind": "loss", "name": "poly", "summary": "PolyLoss [2022]", "deprecated": None},
             {"kind": "loss", "name": "old", "summary": "Old", "deprecated": "use sample/poly"},
@@ -99,7 +102,7 @@ def test_no_plugin_blocks_one(capsys):
     assert "plugin 'sample' (sample-dist 2.1) is blocked: as requested" in err
     assert "sample" not in sys.modules
     code, _, err = run(capsys, "list-plugins", "--no-plugin", "sampel")
-    assert code == 1
+    assert code == 2
     assert "did you mean 'sample'" in err
 
 
@@ -225,3 +228,47 @@ def test_an_interrupt_is_one_line(tmp_path: Path):
     process.send_signal(signal.SIGINT)
     assert process.communicate()[1].splitlines()[-1:] == ["interrupted"]
     assert process.returncode == 130
+
+
+# -- the schema of --json ---------------------------------------------------------------------------
+
+DOCS = Path(__file__).parents[2] / "docs/plugins"
+
+
+def read_schema(name: str) -> dict[str, Any]:
+    """Return a published schema, without room for keys that it does not name."""
+    schema = json.loads((DOCS / f"{name}.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    closed = {"additionalProperties": False}
+    parts = {part: text | closed if "properties" in text else text for part, text in schema["$defs"].items()}
+    return schema | closed | {"$defs": parts}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "schema"),
+    [
+        (["list-plugins", "--no-plugin", "timm"], "list-plugins"),
+        (["list-plugins", "--plugin", "team"], "list-plugins"),
+        (["describe", "sample"], "list-plugins"),
+        (["describe", "sample/poly"], "describe"),
+        (["describe", "loss/focal"], "describe"),
+        (["describe", "timm/model"], "describe"),
+    ],
+)
+@pytest.mark.usefixtures("sample")
+def test_json_is_what_its_schema_says(arguments, schema, capsys, installer, tmp_path, monkeypatch):
+    installer.install("broken-dist", {"broken": "1 / 0"})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "team").mkdir()
+    (tmp_path / "team/model.py").write_text("LAYERS = 3\n")
+    code, out, _ = run(capsys, *arguments, "--json")
+    assert code == 0
+    jsonschema.validate(json.loads(out), read_schema(schema))
+    assert [folder["modules"] for folder in json.loads(out).get("folders", [])] == [["model"]] * ("team" in arguments)
+
+
+@pytest.mark.parametrize("change", [{"format": 2}, {"plugins": [{}]}, {"more": 1}])
+def test_the_schema_refuses_what_is_wrong(change, capsys):
+    content = json.loads(run(capsys, "list-plugins", "--json")[1])
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content | change, read_schema("list-plugins"))

@@ -123,7 +123,8 @@ def test_a_run_into_a_file_is_plain_lines(place: Path, finished: dict[str, Any])
     assert lines[1] == "Which of two stripes is it?"
     assert all(character == "\n" or character.isprintable() for character in done.stdout)
     assert sum(line.startswith("fold 0  epoch 1/1  train ") for line in lines) == 1
-    assert "warning: 1 image could not be read" in done.stdout
+    assert "warning: 1 image could not be read" in done.stderr
+    assert "warning" not in done.stdout
     [run_dir] = (place / "elsewhere" / "stripes").iterdir()
     assert f"run folder    elsewhere/stripes/{run_dir.name}" in lines
     assert (run_dir / "report.html").is_file()

@@ -111,6 +111,23 @@ def test_strict_fails_for_faults_and_not_for_what_was_left_out() -> None:
     assert len(done.stderr.splitlines()) == len(UNUSABLE)
 
 
+MISSPELT = PAGE.read_text(encoding="utf-8").partition("\nerror: --no-plugin")[2].partition("\n```")[0]
+"""The page's lines about a name that blocks nothing."""
+
+
+def test_a_misspelt_name_that_is_to_be_left_out_is_told() -> None:
+    error, warning = f"error: --no-plugin{MISSPELT}".splitlines()
+    for command in (["list-plugins"], ["check", "--recipe-only", str(DIGITS)], ["run", str(DIGITS)]):
+        done = spawn(*command, "--no-plugin", "tensorbord")
+        assert (done.returncode, done.stdout) == (2, done.stdout if command[0] == "run" else "")
+        assert re.sub(r"(?<=allowed: ).*(?=\))", "NAMES", done.stderr) == f"{error}\n"
+    for command in (["list-plugins", "--json"], ["describe", "loss"], ["check", "--recipe-only", str(DIGITS)]):
+        done = spawn(*command, ICF_DISABLE_PLUGINS=" tensorbord,,timm")
+        assert done.returncode == 0
+        assert done.stderr.splitlines()[0] == warning
+        assert "tensorbord" not in done.stdout + "".join(done.stderr.splitlines()[1:])
+
+
 @pytest.mark.usefixtures("faulty")
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_it_is_an_error_for_what_needs_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -389,7 +406,8 @@ def test_an_observer_that_raises_is_dropped_and_the_training_goes_on(tmp_path: P
     more = ["--quiet"] if quiet else []
     done = spawn("run", str(DIGITS), "--runs", str(tmp_path / "runs"), *options, *more)
     assert done.returncode == 0
-    assert (done.stderr if quiet else done.stdout).splitlines().count(f"warning: {line}") == 1
+    assert done.stderr.splitlines().count(f"warning: {line}") == 1
+    assert line not in done.stdout
     [report] = (tmp_path / "runs").glob("*/*/report.html")
     assert line.replace("'", "&#39;") in report.read_text()
 

@@ -7,7 +7,7 @@ import pytest
 import distributions
 import icf
 from distributions import LOSS
-from icf.errors import PluginError
+from icf.errors import PluginError, UsageError
 from icf.plugins import Catalogue, PluginInfo, Status, load_object, load_plugins, plugin_names
 
 installer = pytest.fixture(distributions.installer)
@@ -159,7 +159,7 @@ def test_a_blocked_plugin_is_never_imported(installer, monkeypatch, way):
 
 def test_blocking_a_plugin_that_does_not_exist_is_an_error(installer):
     installer.install("sample-dist", {"sample_plugin": LOSS}, entry_points={"sample": "sample_plugin"})
-    with pytest.raises(PluginError, match="no plugin 'sampel' is installed; did you mean 'sample'"):
+    with pytest.raises(UsageError, match="no plugin 'sampel' is installed; did you mean 'sample'"):
         load_plugins(only=[], blocked=["sampel"])
 
 

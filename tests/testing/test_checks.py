@@ -62,8 +62,30 @@ EXAMPLES = {
             {"name": "AlbumentationsStyle", "call": "albumentations"},
         ],
     },
+    "albumentations": {
+        "transform/transform": [
+            {"op": "CLAHE"},
+            {"op": "RandomCrop", "args": {"height": 32, "width": 24}, "p": 1.0},
+            {"op": "Equalize", "p": 1.0},
+        ],
+    },
+    # With and without randomness: a batch is compared with its images where nothing is random.
+    "augment": {
+        "transform/horizontal-flip": [{}, {"p": 1.0}],
+        "transform/vertical-flip": [{}, {"p": 1.0}],
+        "transform/random-crop": [{}, {"p": 0.0}],
+        "transform/erasing": [{}, {"p": 0.0}],
+        "transform/brightness-contrast": [{}, {"brightness": 0.0, "contrast": 0.0}],
+    },
     "images": {"dataset/folder": make_folders, "dataset/csv": make_table},
-    "torchvision": {"dataset/fashion-mnist": make_idx},
+    "torchvision": {
+        "dataset/fashion-mnist": make_idx,
+        "transform/transform": [
+            {"op": "ColorJitter", "args": {"brightness": 0.3}},
+            {"op": "RandomCrop", "args": {"size": 24}},
+            {"op": "RandomAutocontrast", "args": {"p": 1.0}},
+        ],
+    },
     "loss": {
         "loss/cross-entropy": [{}, {"label_smoothing": 0.2, "class_weights": "balanced"}],
         "loss/focal": [{}, {"gamma": 0.5, "alpha": "balanced"}, {"gamma": 0.0}],

@@ -46,7 +46,7 @@ PLUGIN = """
     def icf_losses():
         for name, params in LOSSES.items():
             yield icf.Loss(name=name, factory="faulty_parts:good_loss", params=params, summary="Cross-entropy")
-        for name in ("total", "overflow", "stuck", "by-place", "vector", "crash"):
+        for name in ("total", "overflow", "stuck", "askew", "by-place", "vector", "crash"):
             yield icf.Loss(name=name, factory=f"faulty_parts:{name.replace('-', '_')}", summary="A loss")
         yield icf.Loss(name="gone", factory="faulty_parts:gone", summary="A loss")
         yield icf.Loss(name="fickle", factory="faulty_parts:good_loss", summary=f"call {next(calls)}")
@@ -83,6 +83,9 @@ PLUGIN = """
     def icf_transforms():
         yield icf.Transform(name="unseeded", factory="faulty_parts:unseeded", summary="A flip")
         yield icf.Transform(name="colour-only", factory="faulty_parts:colour_only", summary="A swap of red and blue")
+        yield icf.Transform(name="batch-mean", factory="faulty_parts:batch_mean", summary="A shift to mid grey")
+        yield icf.Transform(name="mirror", factory="faulty_parts:mirror", summary="A flip of every image")
+        yield icf.Transform(name="rare-flip", factory="faulty_parts:rare_flip", summary="A flip of some images")
         yield icf.Transform(name="to-float", factory="faulty_parts:to_float", summary="A scaling")
 
     @icf.hookimpl
@@ -125,6 +128,12 @@ PARTS = """
 
     def stuck(params, ctx):
         return lambda logits, targets: F.cross_entropy(logits, targets) * F.cross_entropy(logits, targets).detach()
+
+    def askew(params, ctx):
+        def loss(logits, targets):
+            value = F.cross_entropy(logits, targets)
+            return 0.998 * value + 0.002 * value.detach()
+        return loss
 
     def by_place(params, ctx):
         def loss(logits, targets):
@@ -246,6 +255,24 @@ PARTS = """
     def colour_only(params, ctx):
         return lambda images, generator: images[:, [2, 1, 0]]
 
+    def batch_mean(params, ctx):
+        def shift(images, generator):
+            values = images.float()
+            return (values - values.mean() + 128).clamp(0, 255).to(torch.uint8)
+        return shift
+
+    def mirror(params, ctx):
+        def flip(images, generator):
+            torch.rand(1, generator=generator)
+            return images.flip(3)
+        return flip
+
+    def rare_flip(params, ctx):
+        def flip(images, generator):
+            chosen = torch.rand(len(images), generator=generator) < 0.1
+            return torch.where(chosen[:, None, None, None], images.flip(3), images)
+        return flip
+
     def to_float(params, ctx):
         return lambda images, generator: images / 255
 
@@ -343,7 +370,7 @@ PARTS = """
 """
 
 FAULTS = {
-    "light-import": "faulty_plugin imports PIL; import them",
+    "light-import": "faulty_plugin imports PIL; import it in",
     "same-descriptors": "loss/fickle: two calls of the hook describe it differently",
     "loss/bare:fields-explained": "Bare does not explain gamma",
     "loss/lenient:unknown-keys": "Lenient accepts an unknown key",
@@ -353,8 +380,9 @@ FAULTS = {
     "loss/wordless:summary": "the summary is empty",
     "loss/bad-example:parameters": "unknown key 'gama'",
     "loss/total:mean": "every row twice gives",
-    "loss/overflow:extreme-logits": "logits of +-10000, right: the gradient is not finite",
+    "loss/overflow:extreme-logits": "for logits of +-10000 that are right, the gradient is not finite",
     "loss/stuck:gradient": "the gradient is not the slope",
+    "loss/askew:gradient": "the gradient is not the slope",
     "loss/by-place:row-order": "in another order",
     "loss/vector:scalar": "of shape (6,)",
     "loss/crash:scalar": "KeyError: 'no such thing' (faulty_parts.py, line",
@@ -375,6 +403,7 @@ FAULTS = {
     "ensembler/batchwise:test-rows": "depend on the other rows",
     "transform/unseeded:seed": "the same generator gives another result",
     "transform/colour-only:grey": "IndexError",
+    "transform/batch-mean:batch": "image 0 of 6 is changed otherwise than alone",
     "transform/to-float:images": "torch.float32, not uint8",
     "mixer/fractional:mixed": "torch.float32, not torch.uint8",
     "mixer/beyond:mixed": "partner [8] is outside 0 to 7",
@@ -420,8 +449,11 @@ def test_what_can_not_be_checked_is_skipped_with_the_reason(faulty, tmp_path):
     assert skipped["loss/vector:mean"] == "because 'scalar' fails"
     assert skipped["loss/gone:scalar"] == "because 'factory' fails"
     assert skipped["loss/bad-example:round-trip"] == "because 'parameters' fails"
-    assert skipped["metric/by-paper:reference"] == "its reference is no function of sklearn.metrics"
+    assert skipped["metric/by-paper:reference"] == "its reference, Cohen 1960, is no function of sklearn.metrics"
+    assert skipped["metric/percent:reference"] == "it names no reference"
     assert skipped["loss/needy:gradient"] == "needs an example of its parameters (root)"
+    assert skipped["transform/rare-flip:batch"].startswith("the transform is random")
+    assert "transform/mirror:batch" not in skipped
 
 
 def test_an_example_makes_the_checks_possible(faulty, tmp_path):
@@ -469,8 +501,23 @@ def test_the_command_tells_every_failure_and_what_was_promised(faulty, capsys):
     assert main(["check-plugin", "faulty", "--expect", "loss/total:mean=on purpose"]) == 1
     told = capsys.readouterr().out
     assert "loss/stuck:gradient\n  promised: The gradient is the slope of the loss, as finite" in told
+    rows = [line.split(maxsplit=2) for line in told.splitlines()]
+    assert [
+        "loss/total",
+        "ok",
+        "summary, factory, parameters, fields-explained, round-trip, unknown-keys, scalar,",
+    ] in [[*row[:2], " ".join(row[2].split()[:7])] for row in rows if len(row) > 2]
     assert "on purpose" in told
     assert f"{len(FAULTS) - 1} failed, 1 expected failure" in told.splitlines()[-1]
+
+
+def test_a_file_is_named_as_its_author_does(tmp_path):
+    file = tmp_path / "my_loss.py"
+    loss = 'icf.Loss(name="gone", factory=":biuld", summary="Focal loss")'
+    file.write_text(f"import PIL\nimport icf\n@icf.hookimpl\ndef icf_losses():\n    yield {loss}\n")
+    failed = {id_of(item): item.reason for item in run_checks(str(file), tmp_path) if item.outcome is Outcome.failed}
+    assert failed["light-import"].startswith("my_loss imports PIL; import it in the module")
+    assert failed["loss/gone:factory"].startswith("'my_loss:biuld' can't be imported: AttributeError: module 'my_loss'")
 
 
 def test_the_command_writes_json(faulty, capsys):
@@ -488,7 +535,7 @@ def test_the_command_writes_json(faulty, capsys):
     [
         (["--set", "root=3"], 2, "write KIND/NAME.KEY=VALUE"),
         (["--set", "loss/needy.root"], 2, "no '='"),
-        (["--expect", "loss/total:mean"], 1, "write CHECK=REASON"),
+        (["--expect", "loss/total:mean"], 2, "write CHECK=REASON"),
     ],
 )
 def test_malformed_options_are_told(faulty, capsys, option, code, message):

@@ -68,7 +68,8 @@ def _check_data(plan: Plan, as_json: bool) -> CheckResult:
     from icf.cli.display import Display, LiveDisplay
 
     console = make_console()
-    with LiveDisplay(console) if can_redraw(console) and not as_json else Display() as display:
+    shows = can_redraw(console) and not as_json
+    with LiveDisplay(console, make_console(stderr=True)) if shows else Display() as display:
         from icf.pipeline.check import check_plan
 
         return check_plan(plan, display)

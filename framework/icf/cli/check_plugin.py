@@ -13,7 +13,7 @@ import typer
 
 import icf
 from icf.cli.options import PluginFiles, make_console, to_json
-from icf.errors import PluginError, Problem, RecipeError
+from icf.errors import Problem, RecipeError, UsageError
 from icf.overrides import parse_overrides
 from icf.testing import Outcome, Result, run_checks
 
@@ -87,7 +87,7 @@ def _parse_expected(texts: list[str]) -> Mapping[str, str]:
     for text in texts:
         check, equals, reason = text.partition("=")
         if not (equals and reason.strip()):
-            raise PluginError(f"--expect {text}: write CHECK=REASON, such as loss/poly:mean='a sum on purpose'")
+            raise UsageError(f"--expect {text}: write CHECK=REASON, such as loss/poly:mean='a sum on purpose'")
         expected[check.strip()] = reason.strip()
     return expected
 
@@ -102,22 +102,27 @@ def _print_report(name: str, results: list[Result]) -> None:
     counts = Counter(result.outcome for result in results)
     told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
     style = STYLES[Outcome.failed if counts[Outcome.failed] else Outcome.ok]
-    console.print(f"plugin '{name}': {len(results)} checks: {told}", style=style, soft_wrap=True)
+    console.print(f"\nplugin '{name}': {len(results)} checks: {told}", style=style, soft_wrap=True)
 
 
 def _make_table(results: list[Result]) -> Table:
+    """Return a table with a row for all checks of a component that came out alike; failures are explained below it."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in ("component", "check", "outcome", "reason"):
+    for column in ("component", "outcome", "checks", "reason"):
         table.add_column(column, overflow="fold")
-    previous = None
+    groups: dict[tuple[str, Outcome, str], list[str]] = {}
     for result in results:
-        component = (result.component or "the plugin") if result.component != previous else ""
-        previous = result.component
-        table.add_row(component, result.check, Text(result.outcome, STYLES[result.outcome]), result.reason)
+        reason = "" if result.outcome is Outcome.failed else result.reason
+        groups.setdefault((result.component, result.outcome, reason), []).append(result.check)
+    previous = None
+    for (component, outcome, reason), checks in groups.items():
+        shown = (component or "the plugin") if component != previous else ""
+        previous = component
+        table.add_row(shown, Text(outcome, STYLES[outcome]), ", ".join(checks), reason)
     return table
 
 
@@ -125,4 +130,4 @@ def _explain_failures(results: list[Result]) -> Iterator[str]:
     for result in results:
         if result.outcome is Outcome.failed:
             check = f"{result.component}:{result.check}".lstrip(":")
-            yield f"{check}\n  promised: {result.sentence}\n  found: {result.reason}"
+            yield f"\n{check}\n  promised: {result.sentence}\n  found: {result.reason}"

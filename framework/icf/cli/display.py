@@ -42,10 +42,11 @@ class Display(Listener):
 
 
 class PlainDisplay(Display):
-    """Writes lines that never change: for files, logs and pipes."""
+    """Writes lines that never change: for files, logs and pipes; warnings go to ``errors``."""
 
-    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
+    def __init__(self, console: Console, errors: Console, clock: Clock = time.monotonic) -> None:
         self._console = console
+        self._errors = errors
         self._clock = clock
         self._last_line = clock()
         self._told: set[str] = set()
@@ -55,13 +56,12 @@ class PlainDisplay(Display):
         self._mark = "✓" if encoding.startswith("utf") else "+"
 
     def _print(self, text: str, style: str = "") -> None:
-        """Print a line; in a file it is never broken, so that a log stays one event per line."""
-        self._console.print(Text(text, style=style), soft_wrap=not self._console.is_terminal)
+        _print_line(self._console, text, style)
 
-    def _print_once(self, text: str, style: str) -> None:
+    def _print_once(self, console: Console, text: str, style: str) -> None:
         if text not in self._told:
             self._told.add(text)
-            self._print(text, style)
+            _print_line(console, text, style)
 
     def run_opened(self, plan: Plan, run_dir: Path, *, continued: bool) -> None:
         """Print where the run is."""
@@ -98,7 +98,7 @@ class PlainDisplay(Display):
         """Print what the data is, what must be known about it, and what looks wrong."""
         self._console.print(make_grid(list_facts(facts)))
         for note in notes:
-            self._print_once(f"note: {note}", "bold magenta")
+            self._print_once(self._console, f"note: {note}", "bold magenta")
         for warning in warnings:
             self.warn(warning)
 
@@ -127,20 +127,23 @@ class PlainDisplay(Display):
 
     def warn(self, text: str) -> None:
         """Print a warning, unless it was printed before."""
-        self._print_once(f"warning: {text}", "yellow")
+        self._print_once(self._errors, f"warning: {text}", "yellow")
 
     def run_ended(self, result: RunResult) -> None:
         """Print scores, files and times."""
         for warning in result.warnings:
             self.warn(warning)
+        if result.skipped:
+            self.warn(f"{format_count(result.skipped, 'image')} could not be read; the report lists what was skipped")
         print_results(self._console, result)
 
 
 class LiveDisplay(PlainDisplay):
     """Redraws the stage at work, or the folds, below the lines that are final."""
 
-    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
-        super().__init__(console, clock)
+    def __init__(self, console: Console, errors: Console, clock: Clock = time.monotonic) -> None:
+        # Only the console that is redrawn can write above what it redraws; a terminal shows both streams anyway.
+        super().__init__(console, console if errors.is_terminal else errors, clock)
         self._spinner = Spinner("dots")
         self._scene: RenderableType = Group()
         self._board: FoldBoard | None = None
@@ -239,6 +242,11 @@ class JsonDisplay(QuietDisplay):
         self._output.print(Text(to_json(result_as_json(result))), soft_wrap=True)
 
 
+def _print_line(console: Console, text: str, style: str) -> None:
+    """Print a line; in a file it is never broken, so that a log stays one event per line."""
+    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
+
+
 def make_stage_line(spinner: Spinner, name: str, what: str = "", done: int = 0, total: int = 0) -> Table:
     """Return a line with a moving sign, and with a bar where the amount of work is known."""
     line = Table.grid(padding=(0, 1, 0, 0))
@@ -260,6 +268,8 @@ def describe_placement(placement: Placement, folds: int, finished: Sequence[int]
     if len(finished) == folds:
         return f"{folds}, all finished before"
     threads = format_count(placement.threads, "thread")
+    if placement.fold_threads:
+        threads += f" (the last fold {placement.fold_threads[-1]})"
     each = f"{placement.workers} workers of {threads}" if placement.workers > 1 else threads
     gpus = f", {placement.gpus:g} GPU each" if placement.gpus else ""
     text = (

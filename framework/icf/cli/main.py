@@ -22,7 +22,8 @@ from icf.cli.check_plugin import check_plugin
 from icf.cli.new_plugin import new_plugin
 from icf.cli.predict import predict
 from icf.cli.run import run
-from icf.errors import IcfError, RecipeError
+from icf.errors import IcfError, RecipeError, UsageError
+from icf.plugins import list_unknown_blocks
 
 DEBUG_VARIABLE = "ICF_DEBUG"
 """Environment variable; when set, every error is shown with its traceback."""
@@ -54,6 +55,8 @@ def _options(
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+    for line in list_unknown_blocks():
+        _complain(f"warning: {line}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +82,7 @@ def _report(error: Exception) -> int:
         traceback.print_exception(error)
     if isinstance(error, IcfError):
         _complain(f"error: {error}")
-        return 2 if isinstance(error, RecipeError) else 1
+        return 2 if isinstance(error, RecipeError | UsageError) else 1
     # Typer brings its own copy of click or uses the installed one; only this method is common to both.
     if hasattr(error, "format_message"):
         return _report_usage(error)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import icf
-from icf.cli.options import NoPlugin, PluginFiles
+from icf.cli import records
+from icf.cli.options import NoPlugin, PluginFiles, to_json
 from icf.cli.parameters import Parameter, list_parameters
 from icf.components import KINDS
 from icf.errors import PluginError, did_you_mean
@@ -37,17 +36,21 @@ def list_plugins(
 ) -> None:
     """List the installed plugins, where they come from, whether they load and what they offer.
 
-    With --json: {"icf": version, "plugins": [{"name", "distribution", "version", "module", "status",
-    "reason", "components": [{"kind", "name", "summary", "deprecated"}]}], "folders": [{"path", "version",
+    With --json: {"format": 1, "icf": version, "plugins": [{"name", "distribution", "version", "module", "status",
+    "reason", "events", "components": [{"kind", "name", "summary", "deprecated"}]}], "folders": [{"path", "version",
     "modules"}]}. A status is ok, failed, blocked, conflict or incompatible. "folders" are those that --plugin
-    names and that have no hooks, but modules for an adapter.
+    names and that have no hooks, but modules for an adapter. The JSON Schema is in docs/plugins/json.md.
     """
     local = read_local_plugins(plugin or ())
     folders = [item for item in local if not item.has_hooks]
     catalogue = load_plugins(blocked=no_plugin or (), local=local)
     if as_json:
-        plugins = [_plugin_as_json(item) for item in catalogue.plugins]
-        _print_json({"plugins": plugins, "folders": [_folder_as_json(item) for item in folders]})
+        _print_json(
+            records.PluginList(
+                plugins=tuple(map(records.record_plugin, catalogue.plugins)),
+                folders=tuple(map(records.record_folder, folders)),
+            )
+        )
     else:
         _print_table(_plugin_table(catalogue.plugins, folders))
     for problem in catalogue.problems():
@@ -64,9 +67,9 @@ def describe(
 ) -> None:
     """Describe a component and its parameters, or list the components of a plugin.
 
-    With --json, a component is {"icf": version, "components": [{"ref", "kind", "summary", "deprecated",
-    "factory", "distribution", "version", "parameters": [{"name", "type", "required", "default", "bounds",
-    "description"}]}]}, and a plugin is as in list-plugins.
+    With --json, a component is {"format": 1, "icf": version, "components": [{"ref", "kind", "name", "summary",
+    "deprecated", "factory", "distribution", "version", "parameters": [{"name", "type", "required", "default", "bounds",
+    "description"}]}]}, and a plugin is as in list-plugins. The JSON Schema is in docs/plugins/json.md.
     """
     plugin_name, slash, _ = name.partition("/")
     catalogue = load_plugins(only=[plugin_name], local=read_local_plugins(plugin or ()))
@@ -76,7 +79,7 @@ def describe(
         return
     entries = _entries_named(name, catalogue)
     if as_json:
-        _print_json({"components": [_entry_as_json(entry) for entry in entries]})
+        _print_json(records.ComponentList(components=tuple(map(records.record_component, entries))))
         return
     for entry in entries:
         _describe_component(entry)
@@ -92,7 +95,7 @@ def _entries_named(ref: str, catalogue: Catalogue) -> list[Entry]:
 
 def _describe_plugin(plugin: PluginInfo, as_json: bool) -> None:
     if as_json:
-        _print_json({"plugins": [_plugin_as_json(plugin)]})
+        _print_json(records.PluginList(plugins=(records.record_plugin(plugin),)))
         return
     print(f"{plugin.name}, from {plugin.source}, module {plugin.module}")
     if plugin.events:
@@ -132,7 +135,7 @@ def _plugin_table(plugins: Iterable[PluginInfo], folders: Iterable[LocalPlugin])
     rows = [(plugin.name, plugin.source, plugin.status.value, _offer(plugin)) for plugin in plugins]
     for folder in folders:
         # It has no name that a recipe could use.
-        modules = ", ".join(_list_modules(folder))
+        modules = ", ".join(records.list_modules(folder))
         rows.append(("-", f"{folder.title} {folder.version}", "ok", f"code for an adapter: {modules}"))
     return _table(("plugin", "distribution", "status", "offers"), rows)
 
@@ -144,10 +147,6 @@ def _offer(plugin: PluginInfo) -> str:
         if names:
             parts.append(f"{kind}: {', '.join(names)}")
     return "; ".join(parts + ["observer"] * bool(plugin.events))
-
-
-def _list_modules(folder: LocalPlugin) -> list[str]:
-    return sorted(name for name in folder.modules if name)
 
 
 def _table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> Table:
@@ -170,38 +169,5 @@ def _print_table(table: Table) -> None:
     Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE).print(table)
 
 
-def _print_json(content: dict[str, Any]) -> None:
-    print(json.dumps({"icf": icf.__version__, **content}, indent=2, ensure_ascii=False))
-
-
-def _plugin_as_json(plugin: PluginInfo) -> dict[str, Any]:
-    return {
-        "name": plugin.name,
-        "distribution": plugin.distribution,
-        "version": plugin.version,
-        "module": plugin.module,
-        "status": plugin.status.value,
-        "reason": plugin.reason,
-        "components": [
-            {"kind": item.kind, "name": item.name, "summary": item.summary, "deprecated": item.deprecated}
-            for item in plugin.components
-        ],
-    }
-
-
-def _folder_as_json(folder: LocalPlugin) -> dict[str, Any]:
-    return {"path": folder.path, "version": folder.version, "modules": _list_modules(folder)}
-
-
-def _entry_as_json(entry: Entry) -> dict[str, Any]:
-    descriptor = entry.descriptor
-    return {
-        "ref": entry.ref,
-        "kind": entry.kind,
-        "summary": descriptor.summary,
-        "deprecated": descriptor.deprecated,
-        "factory": descriptor.factory,
-        "distribution": entry.plugin.distribution,
-        "version": entry.plugin.version,
-        "parameters": [asdict(parameter) for parameter in list_parameters(descriptor.params)],
-    }
+def _print_json(content: records.Output) -> None:
+    print(to_json(content.model_dump(mode="json")))

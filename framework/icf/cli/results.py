@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from icf.cli.plan_table import make_grid
-from icf.formats import format_count, format_interval, format_path, format_score, format_seconds, shorten_refs
+from icf.formats import format_interval, format_path, format_score, format_seconds, shorten_refs
 from icf.pipeline.listener import RunResult
 
 
@@ -27,10 +27,6 @@ def print_results(console: Console, result: RunResult) -> None:
     console.print(Text("out of fold: all validation rows, scored at once", style="dim"))
     console.print(Text(f"[low, high]: {result.metrics['interval']}", style="dim"))
     console.print()
-    if result.skipped:
-        skipped = format_count(result.skipped, "image")
-        text = f"warning: {skipped} could not be read; the report lists what was skipped"
-        console.print(Text(text, style="yellow"), soft_wrap=not console.is_terminal)
     for note in result.notes:
         console.print(Text(f"note: {note}", style="bold magenta"))
     for label, value in _list_files(result):

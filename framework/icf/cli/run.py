@@ -70,9 +70,9 @@ def _open(recipe: Path, open_plan: Callable[[], Plan], *, silent: bool) -> Plan:
 def _choose_display(*, quiet: bool, as_json: bool) -> Display:
     from icf.cli.display import JsonDisplay, LiveDisplay, PlainDisplay, QuietDisplay
 
-    console = make_console()
+    console, errors = make_console(), make_console(stderr=True)
     if as_json:
-        return JsonDisplay(console, make_console(stderr=True))
+        return JsonDisplay(console, errors)
     if quiet:
-        return QuietDisplay(console, make_console(stderr=True))
-    return LiveDisplay(console) if can_redraw(console) else PlainDisplay(console)
+        return QuietDisplay(console, errors)
+    return LiveDisplay(console, errors) if can_redraw(console) else PlainDisplay(console, errors)

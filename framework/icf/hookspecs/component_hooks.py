@@ -177,7 +177,13 @@ def icf_transforms() -> Iterable[Transform]:  # type: ignore[empty-body]
 
         @icf.hookimpl
         def icf_transforms():
-            yield icf.Transform(name="invert", factory="my_plugin:build", params=InvertParams, summary="Negatives")
+            yield icf.Transform(
+                name="invert",
+                factory="my_plugin:build",
+                params=InvertParams,
+                summary="Negatives",
+                examples=({}, {"p": 1.0}),  # without randomness, a batch is checked against its images
+            )
 
         def build(params, ctx):
             import torch

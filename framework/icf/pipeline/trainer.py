@@ -104,7 +104,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         SchedulerContext(steps_per_epoch=steps, epochs=recipe.train.epochs, maximize=plan.metrics[0].maximize),
     )
     open_images = partial(open_train_images, plan, data.train_cache, data.preprocessing, device)
-    precision = choose_precision(recipe.compute.precision, whole, device)
+    precision = choose_precision(job.precision, whole, device)
     return Trainer(
         job=job,
         data=data,

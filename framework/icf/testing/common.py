@@ -74,7 +74,7 @@ def check_light_import(plugin: PluginInfo) -> None:
     expect(found.returncode == 0, f"importing {module} in a new process fails: {last_words}")
     heavy = sorted(HEAVY & set(json.loads(found.stdout.splitlines()[-1])))
     place = "in the module that the factory names, or in the factory"
-    expect(not heavy, f"{module} imports {', '.join(heavy)}; import them {place}")
+    expect(not heavy, f"{module} imports {', '.join(heavy)}; import it {place}")
 
 
 def check_same_descriptors(plugin: PluginInfo) -> None:

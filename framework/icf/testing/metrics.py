@@ -82,7 +82,8 @@ def check_reference(case: Case) -> None:
     """A metric that names a function of scikit-learn agrees with it."""
     reference = descriptor_of(case).reference or ""
     if not reference.startswith("sklearn.metrics."):
-        raise CheckSkipped("its reference is no function of sklearn.metrics")
+        no_function = f"its reference, {reference}, is no function of sklearn.metrics"
+        raise CheckSkipped(no_function if reference else "it names no reference")
     try:
         function = load_object(":".join(reference.rsplit(".", 1)))
     except PluginError as error:

@@ -84,7 +84,7 @@ class BoundCheck:
     @property
     def sentence(self) -> str:
         """The sentence of the contract that is checked."""
-        return " ".join((self.function.__doc__ or "").split())
+        return " ".join((self.function.__doc__ or "").replace("``", "'").split())
 
     def __call__(self, folder: Path) -> None:
         """Run the check."""
@@ -106,16 +106,28 @@ class BoundCheck:
         return False
 
     def _apply(self, check: Check, folder: Path) -> None:
+        """Apply a check to every subject; it is skipped if it says nothing about any of them."""
         __tracebackhide__ = True
+        skipped: list[CheckSkipped] = []
+        said = False
         for subject in self.subjects(Path(tempfile.mkdtemp(dir=folder))):
             try:
                 check(subject)
-            except CheckSkipped:
-                raise
+                said = True
+            except CheckSkipped as error:
+                skipped.append(error)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
                 # The author of the plugin wants to see the plugin's own traceback, and none of ours.
                 cause = None if isinstance(error, CheckFailure) else error
-                raise CheckFailure(_explain(error, getattr(subject, "example", {}))) from cause
+                raise CheckFailure(self._rename(_explain(error, getattr(subject, "example", {})))) from cause
+        if skipped and not said:
+            raise skipped[0]
+
+    def _rename(self, text: str) -> str:
+        """Call the code of a file or folder as its author does, and not by the name under which it is imported."""
+        for plugin in self.local:
+            text = text.replace(plugin.package, Path(plugin.title).stem)
+        return text
 
 
 def name_of(check: Check) -> str:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from icf.components import BatchTransform, TransformContext
 from icf.errors import IcfError
-from icf.testing.case import Case, expect
+from icf.testing.case import Case, CheckSkipped, expect
 
 ROWS = 6
 HEIGHT, WIDTH = 40, 48
 SIZE = (32, 32)
+SEEDS = 4
 
 
 def build_transform(case: Case, channels: int = 3) -> BatchTransform:
@@ -74,4 +75,26 @@ def check_seed(case: Case) -> None:
     expect(same, "the same generator gives another result when torch's, numpy's or Python's own seed is another")
 
 
-TRANSFORM_CHECKS = (check_images, check_one_image, check_grey, check_seed)
+def check_batch(case: Case) -> None:
+    """Where nothing is random, every image of a batch is changed as it would be alone."""
+    transform = build_transform(case)
+    # Images of different brightness and contrast, so that a mean over the batch is no image's own.
+    images = (draw_images() * torch.linspace(0.2, 1, ROWS).reshape(ROWS, 1, 1, 1)).to(torch.uint8)
+    batches = [list(apply(transform, images, seed)) for seed in range(SEEDS)]
+    alone = [[apply(transform, image[None], seed)[0] for image in images] for seed in range(SEEDS)]
+    # An adapter may draw seeds also for what is not random, so only results tell.
+    if not all(_is_near(found[0], again) for found in (batches, alone) for again in found):
+        raise CheckSkipped("the transform is random: called again, it gives another result")
+    for number, (one, other) in enumerate(zip(batches[0], alone[0], strict=True)):
+        expect(_is_near([one], [other]), f"image {number} of {ROWS} is changed otherwise than alone")
+
+
+def _is_near(images: list[Tensor], others: list[Tensor]) -> bool:
+    """Tell whether images have the same sizes and pixels, but for rounding."""
+    return all(
+        one.shape == other.shape and int((one.int() - other.int()).abs().max()) <= 1
+        for one, other in zip(images, others, strict=True)
+    )
+
+
+TRANSFORM_CHECKS = (check_images, check_one_image, check_grey, check_seed, check_batch)
