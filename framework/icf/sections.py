@@ -107,6 +107,12 @@ class Transforms(Section):
         default=(), description="Deterministic transforms of every image, before it is resized"
     )
     train: tuple[ComponentSection, ...] = Field(default=(), description="Transforms of training images only")
+    mix: tuple[ComponentSection, ...] = Field(
+        default=(), description="Ways to mix the images of a training batch with each other; each batch draws one"
+    )
+    unmixed_epochs: Annotated[int, Strict(), Field(ge=0)] = Field(
+        default=0, description="Epochs at the end of training in which nothing is mixed"
+    )
 
 
 class Cache(Section):
@@ -134,7 +140,7 @@ class ModelSection(ComponentSection):
     views: Count | None = Field(
         default=None,
         description="Augmented versions of a training image, of which every epoch takes one; left out: 4 with"
-        " freeze = 'backbone', else a new one every time",
+        " freeze = 'backbone' and without transforms.mix, else a new one every time",
     )
 
 

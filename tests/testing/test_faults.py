@@ -90,6 +90,11 @@ PLUGIN = """
         yield icf.Transform(name="to-float", factory="faulty_parts:to_float", summary="A scaling")
 
     @icf.hookimpl
+    def icf_mixers():
+        for name in ("fractional", "beyond", "in-pairs", "colour-only", "deceiving", "in-place", "unseeded"):
+            yield icf.Mixer(name=name, factory=f"faulty_parts:mix_{name.replace('-', '_')}", summary="A mean")
+
+    @icf.hookimpl
     def icf_optimizers():
         for name in ("uphill", "decaying", "amnesiac"):
             yield icf.Optimizer(name=name, factory=f"faulty_parts:{name}", summary="An optimizer")
@@ -281,6 +286,47 @@ PARTS = """
     def to_float(params, ctx):
         return lambda images, generator: images / 255
 
+    def average(images, partners, weight=0.5):
+        mean = images.float().lerp(images[partners].float(), 1 - weight)
+        return icf.Mixed(images=mean.round().to(torch.uint8), partners=partners, weight=weight)
+
+    def turn(images):
+        return torch.arange(len(images)).roll(1)
+
+    def mix_fractional(params, ctx):
+        return lambda images, targets, generator: icf.Mixed(images=images / 2, partners=turn(images), weight=0.5)
+
+    def mix_beyond(params, ctx):
+        def mix(images, targets, generator):
+            mixed = average(images, turn(images))
+            return icf.Mixed(images=mixed.images, partners=mixed.partners + 1, weight=mixed.weight)
+
+        return mix
+
+    def mix_in_pairs(params, ctx):
+        return lambda images, targets, generator: average(images, torch.arange(len(images)) ^ 1)
+
+    def mix_colour_only(params, ctx):
+        return lambda images, targets, generator: average(images[:, [0, 1, 2]], turn(images))
+
+    def mix_deceiving(params, ctx):
+        def mix(images, targets, generator):
+            mixed = average(images, turn(images), weight=0.75)
+            return icf.Mixed(images=mixed.images, partners=mixed.partners, weight=0.25)
+
+        return mix
+
+    def mix_in_place(params, ctx):
+        def mix(images, targets, generator):
+            mixed = average(images, turn(images))
+            images.copy_(mixed.images)
+            return icf.Mixed(images=images, partners=mixed.partners, weight=0.5)
+
+        return mix
+
+    def mix_unseeded(params, ctx):
+        return lambda images, targets, generator: average(images, torch.randperm(len(images)))
+
     def uphill(params, ctx):
         return torch.optim.SGD(ctx.parameter_groups, lr=0.01, maximize=True)
 
@@ -371,6 +417,13 @@ FAULTS = {
     "transform/colour-only:grey": "IndexError",
     "transform/batch-mean:batch": "image 0 of 6 is changed otherwise than alone",
     "transform/to-float:images": "torch.float32, not uint8",
+    "mixer/fractional:mixed": "torch.float32, not torch.uint8",
+    "mixer/beyond:mixed": "partner [8] is outside 0 to 7",
+    "mixer/in-pairs:one-image": "IndexError",
+    "mixer/colour-only:grey": "IndexError",
+    "mixer/deceiving:weight": "an image of grey level 0 has a mean of 150.0, but its pixels have 50.0",
+    "mixer/in-place:input": "the images that were given are changed",
+    "mixer/unseeded:seed": "the same generator gives another result",
     "optimizer/uphill:lowers-loss": "after 30 steps",
     "optimizer/decaying:decay": "without gradient and weight decay is changed",
     "optimizer/amnesiac:resume": "after the restored optimizer's steps",
