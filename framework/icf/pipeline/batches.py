@@ -107,10 +107,6 @@ class Batches:
             target.copy_(source).sub_(mean).mul_(scale)
         return values.view(count, height, width, channels).permute(0, 3, 1, 2)
 
-    def _gather(self, rows: IntArray) -> torch.Tensor:
-        # index_select is several times faster than fancy indexing; the permuted view is channels-last.
-        return self._pixels.index_select(0, torch.from_numpy(rows)).permute(0, 3, 1, 2)
-
 
 def make_view(images: torch.Tensor, view: str | None) -> torch.Tensor:
     """Return the images as one test-time view sees them; None is the plain one."""
