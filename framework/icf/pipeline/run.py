@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from icf.pipeline.ensemble import ensemble
 from icf.pipeline.environment import describe_environment
 from icf.pipeline.files import digest, read_json, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
-from icf.pipeline.jobs import Executor, FoldJob, Place, Placement, Workload, read_placement
+from icf.pipeline.jobs import FoldJob, Place, Placement, Workload, read_placement
 from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.observers import Observers
 from icf.pipeline.prepare import Prepared, describe_facts, prepare, save_prepared
@@ -28,10 +27,8 @@ from icf.pipeline.split import Split, make_split, save_split
 from icf.pipeline.stored_images import describe_source
 from icf.pipeline.submission import write_submission
 from icf.pipeline.trial import try_components
-from icf.pipeline.watch import FoldWatch
+from icf.pipeline.watch import run_folds
 from icf.plan import Plan
-
-POLL_SECONDS = 0.5
 
 
 @dataclass
@@ -215,40 +212,6 @@ def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Plac
     key = digest(run.plan.identity, data.key, source, fold, threads, device, precision)
     concurrent = placement.concurrent * placement.workers
     return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision)
-
-
-def run_folds(
-    executor: Executor,
-    jobs: Sequence[FoldJob],
-    waiting: Sequence[FoldJob],
-    observers: Observers,
-    listener: Listener,
-) -> dict[int, str]:
-    """Run the waiting jobs while following all of them; return fold -> error for those that failed."""
-    watch = FoldWatch(jobs, observers, listener)
-    with _polling(watch.poll):
-        failed = dict(executor.run(waiting))
-    watch.fail(failed)
-    watch.poll()
-    return failed
-
-
-@contextlib.contextmanager
-def _polling(poll: Callable[[], None]) -> Iterator[None]:
-    """Call ``poll`` twice a second from a thread, so that the inline executor is followed like the others."""
-    stop = threading.Event()
-
-    def follow() -> None:
-        while not stop.wait(POLL_SECONDS):
-            poll()
-
-    thread = threading.Thread(target=follow, name="icf-watch", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _describe_failures(failed: dict[int, str], count: int) -> str:

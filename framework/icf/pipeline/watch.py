@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
-from collections.abc import Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from icf.events import EpochEnd, FoldEnd, FoldStart
 from icf.pipeline.files import read_json
-from icf.pipeline.jobs import FoldJob
+from icf.pipeline.jobs import Executor, FoldJob
 from icf.pipeline.listener import FoldStatus, Listener
 from icf.pipeline.observers import Observers
 
 FIXED = ("epoch", "train_loss", "val_loss", "learning_rate", "images_per_second")
+
+
+POLL_SECONDS = 0.5
+
+
+def run_folds(
+    executor: Executor,
+    jobs: Sequence[FoldJob],
+    waiting: Sequence[FoldJob],
+    observers: Observers,
+    listener: Listener,
+) -> dict[int, str]:
+    """Run the waiting jobs while following all of them; return fold -> error for those that failed."""
+    watch = FoldWatch(jobs, observers, listener)
+    with _polling(watch.poll):
+        failed = dict(executor.run(waiting))
+    watch.fail(failed)
+    watch.poll()
+    return failed
+
+
+@contextlib.contextmanager
+def _polling(poll: Callable[[], None]) -> Iterator[None]:
+    """Call ``poll`` twice a second from a thread, so that the inline executor is followed like the others."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        while not stop.wait(POLL_SECONDS):
+            poll()
+
+    thread = threading.Thread(target=follow, name="icf-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 class FoldWatch:
