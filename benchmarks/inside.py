@@ -33,7 +33,7 @@ def make_job(plan: Plan, data: Prepared, runs: Path, threads: int) -> FoldJob:
     save_prepared(data, folder)
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
     save_split(split, data.train, folder)
-    return FoldJob(plan, folder.path, 0, threads, "benchmark")
+    return FoldJob(plan, folder.path, 0, threads, "benchmark", precision=plan.recipe.compute.precision)
 
 
 def open_trainer(job: FoldJob) -> Trainer:

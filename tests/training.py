@@ -16,7 +16,7 @@ from icf.executors.inline import InlineExecutor
 from icf.pipeline.files import read_probabilities
 from icf.pipeline.fit import fit_fold
 from icf.pipeline.folder import FoldFolder, open_run_folder
-from icf.pipeline.jobs import Executor, FoldJob, Placement
+from icf.pipeline.jobs import Executor, FoldJob, Placement, Workload
 from icf.pipeline.prepare import prepare, save_prepared
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.split import make_split, save_split
@@ -111,7 +111,8 @@ def make_jobs(plan: Plan, runs: Path) -> list[FoldJob]:
     save_prepared(data, folder)
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
     save_split(split, data.train, folder)
-    return [FoldJob(plan, folder.path, fold, 1, f"key-{fold}") for fold in range(split.count)]
+    precision = plan.recipe.compute.precision
+    return [FoldJob(plan, folder.path, fold, 1, f"key-{fold}", precision=precision) for fold in range(split.count)]
 
 
 def fit(runs: Path, *overrides: str, fold: int = 0) -> FoldJob:
@@ -122,7 +123,7 @@ def fit(runs: Path, *overrides: str, fold: int = 0) -> FoldJob:
     return job
 
 
-def place_inline(plan: Plan, folds: int, work: int) -> tuple[Placement, Executor]:
+def place_inline(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
     """Run folds in this process, one thread each."""
     return Placement("inline", "a test", concurrent=1, threads=1, device="cpu"), InlineExecutor()
 

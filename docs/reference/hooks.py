@@ -23,6 +23,7 @@ PRODUCTS = {
     "scheduler": ("Schedule",),
     "sampler": ("Sampling",),
     "transform": ("BatchTransform",),
+    "mixer": ("Mixed", "BatchMixer"),
     "metric": ("MetricFunction",),
     "ensembler": ("Combiner",),
 }

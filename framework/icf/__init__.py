@@ -6,6 +6,7 @@ Importing it is cheap: no torch, no ray, no discovery of plugins.
 from __future__ import annotations
 
 from icf.components import (
+    BatchMixer,
     BatchTransform,
     Combiner,
     Component,
@@ -21,6 +22,9 @@ from icf.components import (
     Metric,
     MetricContext,
     MetricFunction,
+    Mixed,
+    Mixer,
+    MixerContext,
     Model,
     ModelContext,
     ModelInfo,
@@ -48,6 +52,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BadImagesError",
+    "BatchMixer",
     "BatchTransform",
     "Combiner",
     "Component",
@@ -68,6 +73,9 @@ __all__ = [
     "Metric",
     "MetricContext",
     "MetricFunction",
+    "Mixed",
+    "Mixer",
+    "MixerContext",
     "Model",
     "ModelContext",
     "ModelInfo",

@@ -43,6 +43,14 @@ def keep_memory() -> None:
             library.mallopt(option, value)
 
 
+def release_memory() -> None:
+    """Give what is free back to the system, once, whatever is kept from then on."""
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
+        if trim is not None:
+            trim(0)
+
+
 def memory_variables() -> dict[str, str]:
     """Return the environment variables that make a process keep memory from its start."""
     if not is_kept():

@@ -18,6 +18,7 @@ from icf.params import Params
 from icf.plugins import Catalogue, Entry, load_plugins, plugin_names
 from icf.recipe import (
     COMPONENT_SECTIONS,
+    TRANSFORM_LISTS,
     ComponentTable,
     RawRecipe,
     Recipe,
@@ -51,6 +52,7 @@ class Plan(Frozen):
     metrics: tuple[Choice, ...]
     shared_transforms: tuple[Choice, ...] = ()
     train_transforms: tuple[Choice, ...] = ()
+    mixers: tuple[Choice, ...] = ()
     observers: tuple[ObserverChoice, ...] = ()
     warnings: tuple[str, ...] = ()
     local_plugins: tuple[LocalPlugin, ...] = ()
@@ -69,7 +71,7 @@ class Plan(Frozen):
     def choices(self) -> tuple[Choice, ...]:
         """Return every component that the recipe chose."""
         single = (getattr(self, kind) for kind in COMPONENT_SECTIONS.values())
-        return (*single, *self.metrics, *self.shared_transforms, *self.train_transforms)
+        return (*single, *self.metrics, *self.shared_transforms, *self.train_transforms, *self.mixers)
 
     def find_local_plugins(self, choices: Collection[Choice]) -> tuple[LocalPlugin, ...]:
         """Return the local plugins whose code some of the choices execute."""
@@ -88,6 +90,7 @@ class Plan(Frozen):
         filled["transforms"] |= {
             "shared": [_as_table(choice) for choice in self.shared_transforms],
             "train": [_as_table(choice) for choice in self.train_transforms],
+            "mix": [_as_table(choice) for choice in self.mixers],
         }
         return filled
 
@@ -130,7 +133,7 @@ def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
     for section in COMPONENT_SECTIONS:
         own_keys = Recipe.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
         settings[section] = {key: recipe[section][key] for key in own_keys if key != "use"}
-    settings["transforms"] = _without(recipe["transforms"], {"shared", "train"})
+    settings["transforms"] = _without(recipe["transforms"], TRANSFORM_LISTS)
     settings["compute"] = _without(recipe["compute"], {"executor", "max_concurrent_folds", "max_failures", "prefetch"})
     return settings
 
@@ -192,6 +195,7 @@ def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str, local: Sequence[L
         metrics=_without_repeats([resolved["metrics", "select"], *_array(resolved, "metrics", "report")]),
         shared_transforms=_array(resolved, "transforms", "shared"),
         train_transforms=_array(resolved, "transforms", "train"),
+        mixers=_array(resolved, "transforms", "mix"),
         observers=observers,
         warnings=(*resolver.warnings, *unused),
         local_plugins=kept,

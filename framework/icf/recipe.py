@@ -18,6 +18,7 @@ from icf.validation import find_problems
 
 __all__ = [
     "COMPONENT_SECTIONS",
+    "TRANSFORM_LISTS",
     "ComponentSection",
     "ComponentTable",
     "RawRecipe",
@@ -40,6 +41,9 @@ COMPONENT_SECTIONS = {
     "ensemble": "ensembler",
 }
 """Sections that name one component, and the kind of it."""
+
+TRANSFORM_LISTS = {"shared": "transform", "train": "transform", "mix": "mixer"}
+"""Keys of [transforms] that list components, and the kind of these."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,8 @@ def component_tables(raw: RawRecipe) -> Iterator[ComponentTable]:
         reported = metrics.get("report", [item.use for item in Metrics().report])
         yield from _tables(("metrics", "report"), "metric", reported)
     if isinstance(transforms, dict):
-        for key in ("shared", "train"):
-            yield from _tables(("transforms", key), "transform", transforms.get(key, []))
+        for key, kind in TRANSFORM_LISTS.items():
+            yield from _tables(("transforms", key), kind, transforms.get(key, []))
 
 
 def _table(

@@ -107,6 +107,12 @@ class Transforms(Section):
         default=(), description="Deterministic transforms of every image, before it is resized"
     )
     train: tuple[ComponentSection, ...] = Field(default=(), description="Transforms of training images only")
+    mix: tuple[ComponentSection, ...] = Field(
+        default=(), description="Ways to mix the images of a training batch with each other; each batch draws one"
+    )
+    unmixed_epochs: Annotated[int, Strict(), Field(ge=0)] = Field(
+        default=0, description="Epochs at the end of training in which nothing is mixed"
+    )
 
 
 class Cache(Section):
@@ -134,7 +140,7 @@ class ModelSection(ComponentSection):
     views: Count | None = Field(
         default=None,
         description="Augmented versions of a training image, of which every epoch takes one; left out: 4 with"
-        " freeze = 'backbone', else a new one every time",
+        " freeze = 'backbone' and without transforms.mix, else a new one every time",
     )
 
 
@@ -196,6 +202,10 @@ class Compute(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="What computes")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="Number format of the forward and backward pass"
+    )
+    tune: Literal["auto", "off"] = Field(
+        default="auto",
+        description="'auto': a few trial steps choose number format and threads, where the recipe leaves them open",
     )
     embeddings: Literal["auto", "off"] = Field(
         default="auto",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -72,6 +72,62 @@ class BrightnessContrastParams(icf.Params):
     )
 
 
+class MixParams(icf.Params):
+    """What a user may choose for ``augment/mixup``."""
+
+    probability: float = Field(default=0.5, ge=0.0, le=1.0, description="Probability that a batch is mixed")
+    alpha: float = Field(
+        default=0.2,
+        gt=0.0,
+        le=100.0,
+        description="The weight of a batch is drawn from Beta(alpha, alpha): below 1 mostly near 0 or 1, with 1 any",
+    )
+    partners: Literal["any", "same-label", "within"] = Field(
+        default="any",
+        description="With which images of the batch one is mixed: any, those of its class, or those of its group",
+    )
+    groups: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...] = Field(
+        default=(),
+        description='With partners = "within": lists of classes, as numbers from 0, whose images are mixed with each '
+        "other; images of all other classes stay as they are",
+    )
+
+    @model_validator(mode="after")
+    def check_groups(self) -> Self:
+        """Refuse groups that are missing, not asked for, or share a class."""
+        if self.partners == "within" and not self.groups:
+            raise ValueError('partners = "within" needs groups, such as [[0, 1], [2, 3]]')
+        if self.partners != "within" and self.groups:
+            raise ValueError(f'groups need partners = "within", but partners is "{self.partners}"')
+        labels = [label for group in self.groups for label in group]
+        repeated = sorted({label for label in labels if labels.count(label) > 1})
+        if repeated:
+            raise ValueError(f"groups: class {repeated[0]} is named twice, but a class can be in one group only")
+        return self
+
+
+class CutMixParams(MixParams):
+    """What a user may choose for ``augment/cutmix``."""
+
+    alpha: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=100.0,
+        description="The share of the image that stays is drawn from Beta(alpha, alpha): with 1 any, above mostly half",
+    )
+    share: float | None = Field(
+        default=None,
+        gt=0.0,
+        lt=1.0,
+        description="Share of the image that is replaced; by default drawn with alpha",
+    )
+    direction: Literal["box", "vertical", "horizontal"] = Field(
+        default="box",
+        description="What is replaced: a box anywhere, cut off at the edges; the left or the right part of the image "
+        "(vertical; with share = 0.5, half a face); or the upper or the lower part (horizontal)",
+    )
+
+
 @icf.hookimpl
 def icf_transforms() -> Iterable[icf.Transform]:
     """Offer the transforms that change a whole batch at once."""
@@ -104,4 +160,27 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_augment.colour:build_brightness_contrast",
         params=BrightnessContrastParams,
         summary="Changes brightness and contrast",
+    )
+
+
+@icf.hookimpl
+def icf_mixers() -> Iterable[icf.Mixer]:
+    """Offer the ways to mix images of a batch."""
+    yield icf.Mixer(
+        name="mixup",
+        factory="icf_augment.mixing:build_mixup",
+        params=MixParams,
+        summary="Weighted mean of each image and another one (MixUp, Zhang et al. 2018)",
+        examples=({"probability": 1.0}, {"probability": 1.0, "partners": "same-label"}),
+    )
+    yield icf.Mixer(
+        name="cutmix",
+        factory="icf_augment.mixing:build_cutmix",
+        params=CutMixParams,
+        summary="Replaces a place of each image by that of another one (CutMix, Yun et al. 2019)",
+        examples=(
+            {"probability": 1.0},
+            {"probability": 1.0, "direction": "vertical", "share": 0.5},
+            {"probability": 1.0, "direction": "horizontal", "partners": "within", "groups": ((0, 1),)},
+        ),
     )

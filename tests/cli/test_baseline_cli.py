@@ -119,13 +119,13 @@ def test_a_teams_folder_is_checked_trained_here_and_in_workers_and_predicts(team
     images = [str(path) for path in save_digits(Path("photos"), range(200), scale=2)[:3]]
     assert "ready: icf run faces.toml --plugin team" in run_icf("check", "faces.toml", "--plugin", "team")
     scores = {}
-    for executor in ("inline", "ray-task"):
+    for executor in ("inline", "process", "ray-task"):
         setting = ["--set", f'compute.executor="{executor}"']
         run_icf("run", "faces.toml", "--plugin", "team", "--runs", executor, "--quiet", *setting)
         run_dir = find_run(Path(executor))
         assert read_json(run_dir / "placement.json")["executor"] == executor
         scores[executor] = read_json(run_dir / "metrics.json")["oof"]
-    assert scores["inline"] == scores["ray-task"]
+    assert scores["inline"] == scores["process"] == scores["ray-task"]
     assert scores["inline"]["metric/accuracy"]["value"] > 0.25
     [kept] = read_json(run_dir / "plan.json")["local_plugins"]
     assert kept["files"] == {path.name: path.read_text() for path in sorted(team.glob("*.py"))}

@@ -97,7 +97,7 @@ def images(count: int = 3) -> list[str]:
 def test_folds_trained_with_a_loss_from_a_file_are_the_same_here_and_in_workers(capsys):
     file = write("my_loss.py", LOSS)
     scores = {}
-    for executor in ("inline", "ray-task"):
+    for executor in ("inline", "process", "ray-task"):
         settings = options("loss=my-loss/square", f'compute.executor="{executor}"')
         command = ["run", str(DIGITS), "--plugin", file, "--runs", executor, "--quiet", *settings]
         assert main(command) == 0, capsys.readouterr().err
@@ -106,7 +106,7 @@ def test_folds_trained_with_a_loss_from_a_file_are_the_same_here_and_in_workers(
         assert plan["loss"]["ref"] == "my-loss/square"
         assert plan["local_plugins"][0]["files"]["my_loss.py"] == Path(file).read_text()
         scores[executor] = metrics["oof"]
-    assert scores["inline"] == scores["ray-task"]
+    assert scores["inline"] == scores["process"] == scores["ray-task"]
     assert scores["inline"]["metric/macro-f1"]["value"] > 0.2
 
 

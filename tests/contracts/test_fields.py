@@ -74,6 +74,10 @@ PROBE = """
         yield offer(icf.Transform)
 
     @icf.hookimpl
+    def icf_mixers():
+        yield offer(icf.Mixer)
+
+    @icf.hookimpl
     def icf_optimizers():
         yield offer(icf.Optimizer)
 
@@ -123,6 +127,9 @@ PARTS = """
     params_seen = []
     groups_seen = []
     levels_seen = set()
+    mixed_seen = []
+    inputs_seen = set()
+    compared = []
     calls = count()
 
     ROWS = 40
@@ -154,12 +161,26 @@ PARTS = """
 
     def build_model(params, ctx):
         contexts["model"].append(ctx)
-        return nn.Sequential(nn.Flatten(), nn.Linear(ctx.channels * 6 * 8, ctx.num_classes))
+        network = nn.Sequential(nn.Flatten(), nn.Linear(ctx.channels * 6 * 8, ctx.num_classes))
+        network.register_forward_pre_hook(look_at_inputs)
+        return network
+
+    def look_at_inputs(network, inputs):
+        if network.training:
+            first_channel = inputs[0][:, 0] * 0.4 + 0.1
+            inputs_seen.update(first_channel.mul(255).round().unique().tolist())
 
     def build_loss(params, ctx):
         contexts["loss"].append(ctx)
         params_seen.append(params)
-        return nn.CrossEntropyLoss()
+        return RecordingLoss()
+
+    class RecordingLoss(nn.CrossEntropyLoss):
+        def forward(self, logits, targets):
+            loss = super().forward(logits, targets)
+            if loss.requires_grad:
+                compared.append((targets.tolist(), loss.item()))
+            return loss
 
     def build_optimizer(params, ctx):
         contexts["optimizer"].append(ctx)
@@ -187,6 +208,16 @@ PARTS = """
 
         return look
 
+    def build_mixer(params, ctx):
+        contexts["mixer"].append(ctx)
+
+        def replace(images, targets, generator):
+            partners = targets.argsort().flip(0)
+            mixed_seen.append((targets.tolist(), targets[partners].tolist()))
+            return icf.Mixed(images=torch.full_like(images, 77), partners=partners, weight=0.25)
+
+        return replace
+
     def build_metric(params, ctx):
         contexts["metric"].append(ctx)
         return lambda probabilities, targets: float(next(calls))
@@ -213,6 +244,8 @@ method = "predefined"
 duplicates = "allow"
 [transforms]
 train = ["probe/transform"]
+mix = ["probe/mixer"]
+unmixed_epochs = 1
 [metrics]
 select = "probe/metric"
 report = ["metric/accuracy"]
@@ -278,6 +311,12 @@ class World:
     def fold_metrics(self, fold: int) -> dict[str, Any]:
         found: dict[str, Any] = read_json(self.run / f"folds/{fold}/metrics.json")
         return found
+
+    def mixed_steps(self) -> list[tuple[Any, Any]]:
+        """Return, for each step of the first fold's first epoch, what the loss was asked: own targets, partners'."""
+        steps = self.scheduler[0].steps_per_epoch
+        calls = self.parts.compared[: 2 * steps]
+        return list(zip(calls[::2], calls[1::2], strict=True))
 
     def fails(self, check: str) -> bool:
         """Tell whether a check of the conformance kit fails."""
@@ -370,6 +409,18 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "ModelInfo.std": lambda w: w.data["preprocessing"]["std"] == [0.4, 0.5, 0.6],
     "ModelInfo.image_size": lambda w: w.data["preprocessing"]["image_size"] == [6, 8],
     "ModelInfo.weights": lambda w: "from a probe" in (w.run / "report.html").read_text(),
+    # What a mixer returns
+    "Mixed.images": lambda w: w.parts.inputs_seen == {40, 77, 200},
+    "Mixed.partners": lambda w: all(
+        (own, partners) in w.parts.mixed_seen for (own, _), (partners, _) in w.mixed_steps()
+    ),
+    "Mixed.weight": lambda w: (
+        w.history("train_loss")[0]
+        == pytest.approx(
+            sum(len(own) * (0.25 * loss + 0.75 * other) for (own, loss), (_, other) in w.mixed_steps())
+            / sum(len(own) for (own, _), _ in w.mixed_steps())
+        )
+    ),
     # Contexts
     "DatasetContext.seed": lambda w: all_equal(w.dataset, "seed", SEED),
     "DatasetContext.cache_dir": lambda w: all_equal(w.dataset, "cache_dir", w.cache),
@@ -398,6 +449,9 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "SamplerContext.seed": lambda w: of_folds(w.sampler, "seed") == seeds(Purpose.SAMPLER),
     "TransformContext.image_size": lambda w: all_equal(w.transform, "image_size", (6, 8)),
     "TransformContext.channels": lambda w: all_equal(w.transform, "channels", 3),
+    "MixerContext.num_classes": lambda w: all_equal(w.mixer, "num_classes", 2),
+    "MixerContext.image_size": lambda w: all_equal(w.mixer, "image_size", (6, 8)),
+    "MixerContext.channels": lambda w: all_equal(w.mixer, "channels", 3),
     "MetricContext.num_classes": lambda w: all_equal(w.metric, "num_classes", 2),
     "EnsemblerContext.num_classes": lambda w: all_equal(w.ensembler, "num_classes", 2),
     "EnsemblerContext.seed": lambda w: w.ensembler[-1].seed == derive_seed(SEED, Purpose.ENSEMBLE),

@@ -210,6 +210,10 @@ SAMPLE = """
         yield from offer(icf.Transform)
 
     @icf.hookimpl
+    def icf_mixers():
+        yield from offer(icf.Mixer)
+
+    @icf.hookimpl
     def icf_optimizers():
         yield from offer(icf.Optimizer)
 
@@ -229,6 +233,8 @@ PARTS = """
     import numpy as np
     import torch
     from torch import nn
+
+    import icf
 
     def dataset_none(params, ctx):
         return None
@@ -284,6 +290,28 @@ PARTS = """
     def transform_float(params, ctx):
         return lambda images, generator: images / 255
 
+    def mixed(images, **changes):
+        values = {"images": images, "partners": torch.arange(len(images)), "weight": 1.0}
+        return icf.Mixed(**(values | changes))
+
+    def mixer_none(params, ctx):
+        return None
+
+    def mixer_images(params, ctx):
+        return lambda images, targets, generator: images
+
+    def mixer_float(params, ctx):
+        return lambda images, targets, generator: mixed(images / 255)
+
+    def mixer_weights(params, ctx):
+        return lambda images, targets, generator: mixed(images, weight=torch.ones(len(images)))
+
+    def mixer_shares(params, ctx):
+        return lambda images, targets, generator: mixed(images, partners=torch.ones(len(images)))
+
+    def mixer_outside(params, ctx):
+        return lambda images, targets, generator: mixed(images, partners=torch.arange(len(images)) + 1)
+
     def metric_number(params, ctx):
         return 0.5
 
@@ -300,13 +328,18 @@ PARTS = """
         return SimpleNamespace(fit=lambda members, targets: None, combine=lambda members: members.sum(axis=0))
 """
 
-SECTIONS = {"ensembler": "ensemble", "metric": "metrics.select", "transform": "transforms.train"}
+SECTIONS = {
+    "ensembler": "ensemble",
+    "metric": "metrics.select",
+    "transform": "transforms.train",
+    "mixer": "transforms.mix",
+}
 
 
 def choose(component: str) -> list[str]:
     kind = component.partition("-")[0]
     use = f'{{use="sample/{component}"}}'
-    value = f"[{use}]" if kind == "transform" else use
+    value = f"[{use}]" if kind in {"transform", "mixer"} else use
     settings = [*SMALL, "train.epochs=1", 'compute.executor="inline"', f"{SECTIONS.get(kind, kind)}={value}"]
     return [part for setting in settings for part in ("--set", setting)]
 
@@ -331,7 +364,7 @@ def test_check_says_what_is_wrong_with_a_component(component: str, capsys: pytes
 
 @pytest.mark.usefixtures("sample")
 @pytest.mark.parametrize(
-    "component", ["dataset-none", "loss-absent", "metric-array", "ensembler-sum", "transform-none"]
+    "component", ["dataset-none", "loss-absent", "metric-array", "ensembler-sum", "transform-none", "mixer-none"]
 )
 def test_run_stops_before_the_training(component: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(DIGITS), "--runs", str(tmp_path / "runs"), "--quiet", *choose(component)]) == 1

@@ -83,6 +83,10 @@ KIT = """
         yield icf.Transform(name="flip", factory="{module}:make", params=Rich, summary="")
 
     @icf.hookimpl
+    def icf_mixers():
+        yield icf.Mixer(name="blend", factory="{module}:make", params=Rich, summary="")
+
+    @icf.hookimpl
     def icf_metrics():
         yield icf.Metric(name="score", factory="{module}:make", params=Rich, summary="")
         yield icf.Metric(name="cost", factory="{module}:make", params=Rich, summary="", maximize=False)
@@ -113,7 +117,7 @@ RECIPE = {
     "scheduler": "kit/flat",
     "sampler": "kit/all",
     "ensemble": "kit/mean",
-    "transforms": {"image_size": 32, "train": ["kit/flip", {"use": "kit/flip", "rate": 1.0}]},
+    "transforms": {"image_size": 32, "train": ["kit/flip", {"use": "kit/flip", "rate": 1.0}], "mix": ["kit/blend"]},
     "metrics": {"select": "kit/score", "report": ["kit/cost", {"use": "kit/score"}]},
     "observers": ["kit"],
 }
@@ -156,6 +160,7 @@ def test_choices_are_filled_and_know_their_source(plan):
     assert plan.loss.params["size"] == {"height": 4}
     assert plan.dataset.params["root"] == "somewhere"
     assert [choice.params["rate"] for choice in plan.train_transforms] == [0.5, 1.0]
+    assert [choice.ref for choice in plan.mixers] == ["kit/blend"]
     assert plan.observers[0].module == "kit_plugin"
 
 
@@ -274,6 +279,8 @@ OTHER = [
     {"optimizer": {"use": "kit/step", "rate": 0.4}},
     {"transforms": {"image_size": 32}},
     {"transforms": RECIPE["transforms"] | {"resize": "pad"}},
+    {"transforms": RECIPE["transforms"] | {"mix": []}},
+    {"transforms": RECIPE["transforms"] | {"unmixed_epochs": 1}},
     {"metrics": {"select": "kit/cost", "report": ["kit/score"]}},
 ]
 

@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,10 @@ def inline_jobs(surroundings: None, tmp_path_factory: pytest.TempPathFactory) ->
     return run_folds("inline", tmp_path_factory.mktemp("inline"))
 
 
-def make_executor(name: str, plan: Any, *, concurrent: int, workers: int) -> Executor:
-    placement = Placement(name, "a test", concurrent, 1, "cpu", workers=workers)
+def make_executor(
+    name: str, plan: Any, *, concurrent: int, workers: int, fold_threads: tuple[int, ...] = ()
+) -> Executor:
+    placement = Placement(name, "a test", concurrent, 1, "cpu", workers=workers, fold_threads=fold_threads)
     compute = plan.recipe.compute
     if name == "inline":
         return InlineExecutor()
@@ -96,10 +99,12 @@ def make_executor(name: str, plan: Any, *, concurrent: int, workers: int) -> Exe
 
 
 def run_folds(name: str, runs: Path, *overrides: str, concurrent: int = 2, workers: int = 1) -> list[FoldJob]:
-    """Train all folds of a tiny plan with one of the executors."""
+    """Train all folds of a tiny plan with one of the executors, the last of them with two threads."""
     plan = make_plan(*overrides, small=TINY)
-    jobs = make_jobs(plan, runs)
-    assert make_executor(name, plan, concurrent=concurrent, workers=workers).run(jobs) == {}
+    *others, last = make_jobs(plan, runs)
+    jobs = [*others, replace(last, threads=2)]
+    threads = tuple(job.threads for job in jobs)
+    assert make_executor(name, plan, concurrent=concurrent, workers=workers, fold_threads=threads).run(jobs) == {}
     return jobs
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,10 +10,15 @@ import torch
 
 from icf.errors import IcfError
 from icf.executors import choose_executor
+from icf.executors.fork_server import may_fork
 from icf.executors.inline import InlineExecutor
 from icf.executors.placement import SHORT_WORK, check_request, choose_name, count_places
+from icf.executors.process import ProcessExecutor
 from icf.executors.ray_task import RayTaskExecutor
 from icf.executors.ray_train import RayTrainExecutor, count_capacity, describe_shortage
+from icf.pipeline.jobs import Placement, Workload
+from icf.pipeline.preprocess import Preprocessing
+from icf.pipeline.tuning import Tuning
 from training import make_plan
 
 LONG, SHORT = SHORT_WORK, SHORT_WORK - 1
@@ -29,13 +37,13 @@ def node(cpus: float, gpus: float = 0, *, alive: bool = True) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("places", "workers", "gpus", "work", "name", "reason"),
     [
-        (1, 1, 0, LONG, "inline", "only one fold fits"),
-        (4, 1, 0, SHORT, "inline", "shorter than the start of Ray"),
-        (4, 1, 0, LONG, "ray-task", "4 folds fit side by side"),
+        (1, 1, 0, LONG, "inline", "one fold at a time"),
+        (4, 1, 0, SHORT, "inline", "shorter than the start of other processes"),
+        (4, 1, 0, LONG, "process", "4 folds fit side by side"),
         (1, 2, 0, SHORT, "ray-train", "2 workers train each fold"),
         (4, 1, 1.0, SHORT, "ray-train", "4 folds fit on the GPUs"),
         (2, 1, 0.5, LONG, "ray-train", "2 folds fit on the GPUs"),
-        (1, 1, 1.0, LONG, "inline", "only one fold fits"),
+        (1, 1, 1.0, LONG, "inline", "one fold at a time"),
     ],
 )
 def test_auto_chooses_by_places_and_work(
@@ -46,7 +54,7 @@ def test_auto_chooses_by_places_and_work(
     assert reason in why
 
 
-@pytest.mark.parametrize("name", ["inline", "ray-task", "ray-train"])
+@pytest.mark.parametrize("name", ["inline", "process", "ray-task", "ray-train"])
 def test_the_recipe_decides(name: str) -> None:
     assert choose_name(name, 1, 1, 0, LONG) == (name, "the recipe says so")
 
@@ -143,18 +151,120 @@ def test_a_shortage_says_what_is_needed_and_what_is_there() -> None:
     assert "Lower compute.workers_per_fold" in text
 
 
+def make_work(folds: int = 3, pixels: int = LONG, earlier: Placement | None = None) -> Workload:
+    spec = Preprocessing.model_construct(image_size=(1, 1), channels=1)
+    return Workload(folds, pixels, 10, spec, earlier)
+
+
+@pytest.fixture
+def tuned(monkeypatch: pytest.MonkeyPatch) -> Callable[[Tuning], None]:
+    """Lets the test say what tuning finds."""
+    return lambda found: monkeypatch.setattr("icf.executors.placement.tune", lambda *_: found)
+
+
 @pytest.mark.parametrize(
-    ("name", "kind"), [("inline", InlineExecutor), ("ray-task", RayTaskExecutor), ("ray-train", RayTrainExecutor)]
+    ("name", "kind"),
+    [
+        ("inline", InlineExecutor),
+        ("process", ProcessExecutor),
+        ("ray-task", RayTaskExecutor),
+        ("ray-train", RayTrainExecutor),
+    ],
 )
 def test_threads_do_not_depend_on_the_executor(name: str, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("icf.executors.placement.count_cores", lambda: 8)
     plan = make_plan(f'compute={{executor="{name}", device="cpu"}}')
-    placement, executor = choose_executor(plan, 3, LONG)
+    placement, executor = choose_executor(plan, make_work())
     assert isinstance(executor, kind)
-    assert placement.threads == 2
+    assert [placement.threads_of(fold) for fold in range(3)] == [2, 2, 2]
     assert placement.concurrent == (1 if name == "inline" else 3)
 
 
 def test_folds_at_a_time_can_be_limited() -> None:
-    placement, _ = choose_executor(make_plan('compute={executor="ray-task", max_concurrent_folds=1}'), 3, LONG)
+    plan = make_plan('compute={executor="ray-task", max_concurrent_folds=1}')
+    placement, _ = choose_executor(plan, make_work())
     assert placement.concurrent == 1
+
+
+def test_what_was_measured_decides(tuned: Callable[[Tuning], None]) -> None:
+    tuned(Tuning("bf16", 1, "measured images/s: bf16 one fold at a time 9"))
+    placement, executor = choose_executor(make_plan(small=()), make_work())
+    assert isinstance(executor, InlineExecutor)
+    assert (placement.precision, placement.threads, placement.concurrent) == ("bf16", 2, 1)
+    assert placement.reason == "one fold at a time; measured images/s: bf16 one fold at a time 9"
+
+
+@pytest.mark.parametrize(
+    ("cores", "folds", "threads"),
+    [
+        (2, 5, [1, 1, 1, 1, 2]),
+        (2, 4, [1] * 4),
+        (4, 6, [1, 1, 1, 1, 2, 2]),
+        (4, 7, [1] * 7),
+        (8, 5, [1] * 5),
+        (2, 1, [2]),
+    ],
+)
+def test_the_last_folds_share_all_cores_where_they_gain(
+    cores: int, folds: int, threads: list[int], monkeypatch: pytest.MonkeyPatch, tuned: Callable[[Tuning], None]
+) -> None:
+    monkeypatch.setattr("icf.executors.placement.count_cores", lambda: cores)
+    tuned(Tuning("bf16", min(cores, folds), "", widens=True))
+    placement, _ = choose_executor(make_plan('compute.executor="ray-task"', small=()), make_work(folds))
+    assert [placement.threads_of(fold) for fold in range(folds)] == threads
+    assert placement.cpus == max(min(cores, folds) * threads[0], *threads)
+    tuned(Tuning("bf16", min(cores, folds), "", widens=False))
+    placement, _ = choose_executor(make_plan(small=()), make_work(folds))
+    assert placement.fold_threads == ()
+
+
+def test_threads_of_the_recipe_are_those_of_every_fold(tuned: Callable[[Tuning], None]) -> None:
+    tuned(Tuning("bf16", 2, "", widens=True))
+    placement, _ = choose_executor(make_plan("compute.threads=1", small=()), make_work(5))
+    assert [placement.threads_of(fold) for fold in range(5)] == [1] * 5
+
+
+def test_folds_with_more_threads_than_their_share_are_fewer_at_a_time() -> None:
+    placement, _ = choose_executor(make_plan("compute.threads=2", small=()), make_work(5))
+    assert (placement.concurrent, placement.threads) == (1, 2)
+
+
+def test_an_interrupted_run_computes_as_before(tuned: Callable[[Tuning], None]) -> None:
+    earlier = Placement("inline", "?", 1, 1, "cpu", precision="bf16", fold_threads=(1, 1, 2))
+    tuned(Tuning("fp32", 1, "another measurement"))
+    plan = make_plan('compute.device="cpu"', small=())
+    placement, _ = choose_executor(plan, make_work(earlier=earlier))
+    assert (placement.precision, placement.fold_threads, placement.concurrent) == ("bf16", (1, 1, 2), 2)
+    assert "as before" in placement.reason
+    for other in (replace(earlier, device="cuda"), replace(earlier, fold_threads=(1, 1))):
+        placement, _ = choose_executor(plan, make_work(earlier=other))
+        assert (placement.precision, placement.threads) == ("fp32", 2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ((), True),
+        (('compute.executor="process"',), True),
+        (('compute.executor="ray-task"',), False),
+        (("compute.max_concurrent_folds=1",), False),
+        (('split.method="group-holdout"',), False),
+        (('model.freeze="backbone"',), False),
+    ],
+)
+def test_a_server_is_started_early_only_where_folds_will_be_forked(
+    overrides: tuple[str, ...], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert may_fork(make_plan(*overrides)) == expected
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert not may_fork(make_plan(*overrides))
+
+
+def test_one_process_per_fold_knows_of_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    plan = make_plan('compute.executor="process"')
+    check_request(plan, "cpu", 0.0)
+    with pytest.raises(IcfError, match="several, use"):
+        check_request(plan, "cuda", 1.0)

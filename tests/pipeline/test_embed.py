@@ -216,6 +216,13 @@ def test_random_backbones_are_trained_the_ordinary_way_and_that_is_told(recipe: 
     assert reason in result.warnings
 
 
+def test_mixed_images_are_trained_the_ordinary_way_and_that_is_told(recipe: Path, tmp_path: Path) -> None:
+    mix = 'transforms.mix=[{use="augment/mixup", probability=1.0}]'
+    folder, recorder, _ = run(recipe, tmp_path, mix, "train.epochs=1")
+    assert recorder.warnings == ["the frozen layers run in every step: transforms.mix makes other images in every step"]
+    assert len(read_history(folder.fold(0))) == 1
+
+
 @pytest.mark.parametrize("more", [(), ("transforms.train=[]",)])
 def test_a_frozen_first_part_runs_once_too(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]

@@ -8,12 +8,14 @@ import pytest
 from PIL import Image
 
 from icf.errors import BadImagesError, IcfError
-from icf.pipeline.files import read_probabilities
+from icf.executors.inline import InlineExecutor
+from icf.pipeline.files import read_json, read_probabilities, write_json
 from icf.pipeline.folder import RunFolder
+from icf.pipeline.jobs import Executor, Placement, Workload
 from icf.pipeline.listener import Listener
 from icf.pipeline.predict import predict_images
 from icf.pipeline.run import run_pipeline
-from icf.plan import load_plan
+from icf.plan import Plan, load_plan
 from training import CLASSES, place_inline, save_digits
 
 RECIPE = """
@@ -58,6 +60,22 @@ def test_new_images_are_predicted_as_in_the_run(finished: Path, data: Path) -> N
     assert found.skipped == ()
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
     assert len(set(expected.argmax(axis=1))) > 3  # the images are told apart
+
+
+def test_new_images_are_predicted_in_the_number_format_of_the_run(data: Path, tmp_path: Path) -> None:
+    def place(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
+        return Placement("inline", "a test", 1, 1, "cpu", precision="bf16"), InlineExecutor()
+
+    (tmp_path / "folder.toml").write_text(RECIPE.format(root=data))
+    plan = load_plan(tmp_path / "folder.toml", ["train.epochs=1", 'compute.precision="auto"'])
+    run_dir = run_pipeline(plan, tmp_path, place, Listener()).run_dir
+    ids, expected = read_probabilities(run_dir / "test.parquet", CLASSES)
+    images = [data / name for name in ids]
+    found = predict_images(run_dir, images).probabilities
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    placement = read_json(run_dir / "placement.json")
+    write_json(run_dir / "placement.json", {**placement, "precision": "fp32"})
+    assert np.abs(predict_images(run_dir, images).probabilities - expected).max() > 1e-5
 
 
 def test_predictions_do_not_depend_on_their_company(finished: Path, data: Path) -> None:

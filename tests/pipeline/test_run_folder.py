@@ -5,15 +5,18 @@ import json
 import pickle
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from icf.errors import IcfError
+from icf.executors.inline import InlineExecutor
 from icf.pipeline.checkpoint import list_states, load_weights, read_metadata, read_state
 from icf.pipeline.files import read_json, write_bytes, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
+from icf.pipeline.jobs import Executor, Placement, Workload, read_placement
 from icf.pipeline.listener import Listener
 from icf.pipeline.run import run_pipeline
 from icf.plan import Plan, load_plan
@@ -178,3 +181,33 @@ def test_only_the_last_state_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
     job = fit(tmp_path / "runs", "train.epochs=3")
     assert sorted(path.name for path in job.folder.checkpoints.iterdir()) == ["best.safetensors", "epoch-00003"]
+
+
+def test_folds_compute_as_placed_and_an_interrupted_run_is_placed_as_before(tmp_path: Path) -> None:
+    plan = make_plan("split.folds=2", "train.epochs=1", "compute.precision='auto'")
+    seen: list[Workload] = []
+    placement = Placement("inline", "a test", 1, 1, "cpu", precision="bf16", fold_threads=(1, 2))
+
+    def place(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
+        seen.append(work)
+        return placement, InlineExecutor()
+
+    run_dir = run_pipeline(plan, tmp_path, place, Listener()).run_dir
+    [first] = seen
+    assert (first.folds, first.images, first.num_classes, first.earlier) == (2, 539, 10, None)
+    assert first.pixels == 539 * 64
+    folder = RunFolder(run_dir)
+    assert [read_json(folder.fold(fold).metrics)["precision"] for fold in (0, 1)] == ["bfloat16"] * 2
+    run_pipeline(plan, tmp_path, place, Listener())
+    assert seen[1].earlier == placement
+    placement = replace(placement, precision="fp32")  # other numbers: the folds are trained again
+    run_pipeline(plan, tmp_path, place, Listener())
+    assert [read_json(folder.fold(fold).metrics)["precision"] for fold in (0, 1)] == ["float32"] * 2
+    assert "inline: a test" in (run_dir / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", '{"executor": "inline"}', '{"executor": 1, "fold_threads": 1}'])
+def test_a_placement_that_cannot_be_read_is_none(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "placement.json").write_text(text)
+    assert read_placement(tmp_path / "placement.json") is None

@@ -82,12 +82,18 @@ PLUGIN = """
     @icf.hookimpl
     def icf_transforms():
         yield icf.Transform(name="unseeded", factory="faulty_parts:unseeded", summary="A flip")
+        yield icf.Transform(name="restoring", factory="faulty_parts:restoring", summary="A flip with a seed")
         yield icf.Transform(name="colour-only", factory="faulty_parts:colour_only", summary="A swap of red and blue")
         yield icf.Transform(name="batch-mean", factory="faulty_parts:batch_mean", summary="A shift to mid grey")
         yield icf.Transform(name="mirror", factory="faulty_parts:mirror", summary="A flip of every image")
         yield icf.Transform(name="rare-flip", factory="faulty_parts:rare_flip", summary="A flip of some images")
         yield icf.Transform(name="uncropped", factory="faulty_parts:uncropped", summary="A crop")
         yield icf.Transform(name="to-float", factory="faulty_parts:to_float", summary="A scaling")
+
+    @icf.hookimpl
+    def icf_mixers():
+        for name in ("fractional", "beyond", "in-pairs", "colour-only", "deceiving", "in-place", "unseeded"):
+            yield icf.Mixer(name=name, factory=f"faulty_parts:mix_{name.replace('-', '_')}", summary="A mean")
 
     @icf.hookimpl
     def icf_optimizers():
@@ -248,6 +254,15 @@ PARTS = """
     def unseeded(params, ctx):
         return lambda images, generator: images.flip(3) if torch.rand(()) < 0.5 else images
 
+    def restoring(params, ctx):
+        def flip(images, generator):
+            seed = int(torch.randint(99, (), generator=generator))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return images.flip(3) if torch.rand(()) < 0.5 else images
+
+        return flip
+
     def colour_only(params, ctx):
         return lambda images, generator: images[:, [2, 1, 0]]
 
@@ -277,6 +292,47 @@ PARTS = """
 
     def to_float(params, ctx):
         return lambda images, generator: images / 255
+
+    def average(images, partners, weight=0.5):
+        mean = images.float().lerp(images[partners].float(), 1 - weight)
+        return icf.Mixed(images=mean.round().to(torch.uint8), partners=partners, weight=weight)
+
+    def turn(images):
+        return torch.arange(len(images)).roll(1)
+
+    def mix_fractional(params, ctx):
+        return lambda images, targets, generator: icf.Mixed(images=images / 2, partners=turn(images), weight=0.5)
+
+    def mix_beyond(params, ctx):
+        def mix(images, targets, generator):
+            mixed = average(images, turn(images))
+            return icf.Mixed(images=mixed.images, partners=mixed.partners + 1, weight=mixed.weight)
+
+        return mix
+
+    def mix_in_pairs(params, ctx):
+        return lambda images, targets, generator: average(images, torch.arange(len(images)) ^ 1)
+
+    def mix_colour_only(params, ctx):
+        return lambda images, targets, generator: average(images[:, [0, 1, 2]], turn(images))
+
+    def mix_deceiving(params, ctx):
+        def mix(images, targets, generator):
+            mixed = average(images, turn(images), weight=0.75)
+            return icf.Mixed(images=mixed.images, partners=mixed.partners, weight=0.25)
+
+        return mix
+
+    def mix_in_place(params, ctx):
+        def mix(images, targets, generator):
+            mixed = average(images, turn(images))
+            images.copy_(mixed.images)
+            return icf.Mixed(images=images, partners=mixed.partners, weight=0.5)
+
+        return mix
+
+    def mix_unseeded(params, ctx):
+        return lambda images, targets, generator: average(images, torch.randperm(len(images)))
 
     def uphill(params, ctx):
         return torch.optim.SGD(ctx.parameter_groups, lr=0.01, maximize=True)
@@ -364,9 +420,18 @@ FAULTS = {
     "ensembler/batchwise:test-rows": "depend on the other rows",
     "transform/unseeded:seed": "the same generator gives another result",
     "transform/uncropped:input-scale": "images of 40 x 40 became (40, 40), not (32, 32)",
+    "transform/unseeded:threads": "rand without generator=",
+    "transform/restoring:threads": "rand without generator=",
     "transform/colour-only:grey": "IndexError",
     "transform/batch-mean:batch": "image 0 of 6 is changed otherwise than alone",
     "transform/to-float:images": "torch.float32, not uint8",
+    "mixer/fractional:mixed": "torch.float32, not torch.uint8",
+    "mixer/beyond:mixed": "partner [8] is outside 0 to 7",
+    "mixer/in-pairs:one-image": "IndexError",
+    "mixer/colour-only:grey": "IndexError",
+    "mixer/deceiving:weight": "an image of grey level 0 has a mean of 150.0, but its pixels have 50.0",
+    "mixer/in-place:input": "the images that were given are changed",
+    "mixer/unseeded:seed": "the same generator gives another result",
     "optimizer/uphill:lowers-loss": "after 30 steps",
     "optimizer/decaying:decay": "without gradient and weight decay is changed",
     "optimizer/amnesiac:resume": "after the restored optimizer's steps",

@@ -268,6 +268,8 @@ def describe_placement(placement: Placement, folds: int, finished: Sequence[int]
     if len(finished) == folds:
         return f"{folds}, all finished before"
     threads = format_count(placement.threads, "thread")
+    if placement.fold_threads:
+        threads += f" (the last fold {placement.fold_threads[-1]})"
     each = f"{placement.workers} workers of {threads}" if placement.workers > 1 else threads
     gpus = f", {placement.gpus:g} GPU each" if placement.gpus else ""
     text = (

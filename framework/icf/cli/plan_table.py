@@ -10,6 +10,7 @@ from icf.cli.parameters import list_parameters
 from icf.formats import format_count
 from icf.plan import Choice, Plan
 from icf.plugins import load_object
+from icf.recipe import TRANSFORM_LISTS
 from icf.sections import Section
 
 if TYPE_CHECKING:
@@ -80,8 +81,9 @@ def chosen_params(choice: Choice) -> dict[str, Any]:
 
 
 def _describe_transforms(plan: Plan, full: bool) -> str:
-    parts = [_settings(plan.recipe.transforms, full, {"shared", "train"})]
-    for when, choices in (("every image", plan.shared_transforms), ("training", plan.train_transforms)):
+    parts = [_settings(plan.recipe.transforms, full, TRANSFORM_LISTS)]
+    lists = {"every image": plan.shared_transforms, "training": plan.train_transforms, "mixed": plan.mixers}
+    for when, choices in lists.items():
         if choices:
             parts.append(f"{when}: {', '.join(describe_choice(choice, full=full) for choice in choices)}")
     return "; ".join(part for part in parts if part)

@@ -44,6 +44,10 @@ def run(
     plan = _open(recipe, open_plan, silent=quiet or as_json)
     try:
         with _choose_display(quiet=quiet, as_json=as_json) as display:
+            from icf.executors.fork_server import may_fork, start_server
+
+            if may_fork(plan):
+                start_server(plan)  # it imports torch while this process does
             from icf.executors import choose_executor
             from icf.pipeline.run import run_pipeline
 

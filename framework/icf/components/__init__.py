@@ -12,9 +12,13 @@ from icf.components.datasets import Dataset, DatasetContent, DatasetContext, Sam
 from icf.components.evaluation import Combiner, Ensembler, EnsemblerContext, Metric, MetricContext, MetricFunction
 from icf.components.models import Model, ModelContext, ModelInfo
 from icf.components.training import (
+    BatchMixer,
     BatchTransform,
     Loss,
     LossContext,
+    Mixed,
+    Mixer,
+    MixerContext,
     Optimizer,
     OptimizerContext,
     Sampler,
@@ -29,6 +33,7 @@ from icf.components.training import (
 
 __all__ = [
     "KINDS",
+    "BatchMixer",
     "BatchTransform",
     "Combiner",
     "Component",
@@ -45,6 +50,9 @@ __all__ = [
     "Metric",
     "MetricContext",
     "MetricFunction",
+    "Mixed",
+    "Mixer",
+    "MixerContext",
     "Model",
     "ModelContext",
     "ModelInfo",
@@ -63,9 +71,11 @@ __all__ = [
     "TransformContext",
 ]
 
-Kind = Literal["dataset", "model", "loss", "scheduler", "metric", "ensembler", "transform", "optimizer", "sampler"]
+Kind = Literal[
+    "dataset", "model", "loss", "scheduler", "metric", "ensembler", "transform", "mixer", "optimizer", "sampler"
+]
 
 KINDS: dict[str, type[Component]] = {
-    cls.kind: cls for cls in (Dataset, Model, Loss, Scheduler, Metric, Ensembler, Transform, Optimizer, Sampler)
+    cls.kind: cls for cls in (Dataset, Model, Loss, Scheduler, Metric, Ensembler, Transform, Mixer, Optimizer, Sampler)
 }
 """Kind -> descriptor class; the hook of a kind is ``icf_<kind>s``."""

@@ -1,4 +1,4 @@
-"""What happens in training: losses, optimizers, schedulers, samplers and transforms."""
+"""What happens in training: losses, optimizers, schedulers, samplers, transforms and mixers."""
 
 from __future__ import annotations
 
@@ -151,3 +151,55 @@ class Transform(Component):
     """A transform. Factory: ``(params, TransformContext) -> BatchTransform``."""
 
     kind: ClassVar[str] = "transform"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixerContext:
+    """What a mixer may know."""
+
+    num_classes: int
+    """Number of classes, K."""
+
+    image_size: tuple[int, int]
+    """Height and width in pixels that the network gets."""
+
+    channels: int = 3
+    """Channels of an image: 1 or 3."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixed:
+    """A batch in which images are mixed with each other.
+
+    Its loss is ``weight * loss(logits, targets) + (1 - weight) * loss(logits, targets[partners])`` (Zhang et al. 2018,
+    arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899), so that any loss can be used.
+    """
+
+    images: torch.Tensor
+    """The mixed images: uint8 [N, C, H, W], of the shape that they had."""
+
+    partners: torch.Tensor
+    """Position in the batch of the image that each one is mixed with: int64 [N], from 0 to N - 1. Where nothing is
+    mixed in, its own, so that both terms of the loss agree."""
+
+    weight: float
+    """Share of an image that is still its own, from 0 to 1; the partner has the rest. One for the whole batch."""
+
+
+class BatchMixer(Protocol):
+    """Mixes the images of a training batch with each other, after the transforms and before the normalisation."""
+
+    def __call__(self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator) -> Mixed:
+        """Return what becomes of uint8 [N, C, H, W] with targets int64 [N]. ``images`` itself stays as it is.
+
+        ``images`` are where the network is, perhaps on a GPU, ``targets`` on the CPU. All randomness comes from
+        ``generator`` (on the CPU).
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixer(Component):
+    """A mixer. Factory: ``(params, MixerContext) -> BatchMixer``. Never used on validation."""
+
+    kind: ClassVar[str] = "mixer"

@@ -38,6 +38,21 @@ def start_server(plan: Plan) -> None:
         ensure_running()
 
 
+def may_fork(plan: Plan) -> bool:
+    """Tell whether folds of a plan will probably be forked; how much work they are is known only with the data."""
+    compute = plan.recipe.compute
+    return (
+        compute.executor in ("auto", "process")
+        and compute.device != "cuda"
+        and compute.workers_per_fold == 1
+        and compute.max_concurrent_folds != 1
+        and plan.recipe.split.method != "group-holdout"
+        and plan.recipe.model.freeze == "none"
+        and not os.environ.get("RAY_ADDRESS")
+        and (os.cpu_count() or 1) > 1
+    )
+
+
 def _list_modules(plan: Plan) -> list[str]:
     modules = dict.fromkeys(choice.factory.partition(":")[0] for choice in plan.choices())
     return ["icf.pipeline.fit", *modules]

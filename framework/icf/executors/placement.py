@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import torch
 
 from icf.errors import IcfError
 from icf.pipeline.cache import count_cores
-from icf.pipeline.jobs import Executor, Placement
+from icf.pipeline.jobs import Executor, Placement, Workload
 from icf.pipeline.network import choose_device
+from icf.pipeline.tuning import SHORT_WORK, tune
 from icf.plan import Plan
 from icf.sections import Compute
 
-SHORT_WORK = 10_000_000
-"""Pixels times epochs of all folds; below it, training ends about when Ray and its workers have started."""
 
+def choose_executor(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
+    """Return where to run the folds of a plan, measured where the recipe leaves it open.
 
-def choose_executor(plan: Plan, folds: int, work: int) -> tuple[Placement, Executor]:
-    """Return where to run ``folds`` folds of ``work`` pixels times epochs in all.
-
-    Threads per fold do not depend on the executor, so that every executor gives the same numbers.
+    Number format and threads do not depend on the executor, so that every executor gives the same numbers; those of
+    an interrupted run stay as they were.
 
     Raises:
         IcfError: the recipe asks for what this machine does not have.
@@ -31,26 +31,60 @@ def choose_executor(plan: Plan, folds: int, work: int) -> tuple[Placement, Execu
     if gpus is None:
         gpus = 1.0 if device == "cuda" else 0.0
     check_request(plan, device, gpus)
-    places = count_places(device, gpus, compute.workers_per_fold, folds)
-    concurrent = min(places, compute.max_concurrent_folds or places)
-    threads = compute.threads or max(1, count_cores() // (places * compute.workers_per_fold))
-    name, reason = choose_name(compute.executor, places, compute.workers_per_fold, gpus, work)
+    places = count_places(device, gpus, compute.workers_per_fold, work.folds)
+    computing = recall_computing(work, device) or choose_computing(plan, work, device, places)
+    if device == "cpu":
+        places = min(places, max(1, count_cores() // (computing.threads * compute.workers_per_fold)))
+    name, reason = choose_name(compute.executor, places, compute.workers_per_fold, gpus, work.pixels)
     placement = Placement(
         executor=name,
-        reason=reason,
-        concurrent=1 if name == "inline" else concurrent,
-        threads=threads,
+        reason="; ".join(filter(None, [reason, computing.reason])),
+        concurrent=1 if name == "inline" else min(places, compute.max_concurrent_folds or places),
+        threads=computing.threads,
         device=device,
         workers=compute.workers_per_fold,
         gpus=gpus,
+        precision=computing.precision,
+        fold_threads=computing.fold_threads,
     )
     return placement, make_executor(placement, compute)
+
+
+@dataclass(frozen=True)
+class Computing:
+    """What a fold's numbers depend on, down to the last digit; ``fold_threads`` as in Placement."""
+
+    precision: str
+    threads: int
+    fold_threads: tuple[int, ...]
+    reason: str
+
+
+def recall_computing(work: Workload, device: str) -> Computing | None:
+    """Return what an interrupted run computed with; None if there was none, or on another device."""
+    earlier = work.earlier
+    if earlier is None or earlier.device != device or len(earlier.fold_threads) not in (0, work.folds):
+        return None
+    reason = "number format and threads as before"
+    return Computing(earlier.precision, earlier.threads, earlier.fold_threads, reason)
+
+
+def choose_computing(plan: Plan, work: Workload, device: str, places: int) -> Computing:
+    """Return number format and threads, measured where that pays."""
+    compute = plan.recipe.compute
+    tuning = tune(plan, work, device, places)
+    threads = compute.threads or max(1, count_cores() // (tuning.places * compute.workers_per_fold))
+    rest = work.folds % tuning.places
+    wide = count_cores() // rest if rest else 0
+    widens = tuning.widens and not compute.threads and wide > threads
+    fold_threads = (*[threads] * (work.folds - rest), *[wide] * rest) if widens else ()
+    return Computing(tuning.precision, threads, fold_threads, tuning.reason)
 
 
 def check_request(plan: Plan, device: str, gpus: float) -> None:
     """Raise IcfError for combinations that can't work."""
     compute = plan.recipe.compute
-    if compute.workers_per_fold > 1 and compute.executor in ("inline", "ray-task"):
+    if compute.workers_per_fold > 1 and compute.executor in ("inline", "process", "ray-task"):
         raise IcfError(
             f'compute.executor = "{compute.executor}" trains a fold with one worker;'
             f' compute.workers_per_fold = {compute.workers_per_fold} needs "ray-train" (or "auto")'
@@ -60,6 +94,8 @@ def check_request(plan: Plan, device: str, gpus: float) -> None:
             f"compute.gpus_per_worker = {gpus} with compute.workers_per_fold = {compute.workers_per_fold}:"
             " two workers of one fold can't share a GPU; use a whole one each"
         )
+    if compute.executor == "process" and gpus and torch.cuda.device_count() > 1:
+        raise IcfError('compute.executor = "process" knows of one GPU; for several, use "ray-train" (or "auto")')
     if gpus > 1 and gpus != int(gpus):
         raise IcfError(f"compute.gpus_per_worker = {gpus}: give a whole number, or a fraction below 1")
     if gpus and device != "cuda":
@@ -95,10 +131,10 @@ def choose_name(wanted: str, places: int, workers: int, gpus: float, work: int) 
     if gpus and places > 1:
         return "ray-train", f"{places} folds fit on the GPUs side by side"
     if places == 1:
-        return "inline", "only one fold fits at a time"
+        return "inline", "one fold at a time"
     if work < SHORT_WORK:
-        return "inline", "the work is shorter than the start of Ray"
-    return "ray-task", f"{places} folds fit side by side on this machine"
+        return "inline", "the work is shorter than the start of other processes"
+    return "process", f"{places} folds fit side by side on this machine"
 
 
 def make_executor(placement: Placement, compute: Compute) -> Executor:

@@ -34,7 +34,7 @@ class ProcessExecutor:
     """As many folds at a time as there are threads for; a process that dies starts again after its last checkpoint."""
 
     def __init__(self, placement: Placement, compute: Compute) -> None:
-        self._threads = placement.concurrent * placement.threads
+        self._threads = placement.cpus
         self._max_failures = compute.max_failures
         self._waiting: deque[tuple[FoldJob, int]] = deque()
         self._running: list[_Attempt] = []

@@ -24,15 +24,10 @@ class RayTaskExecutor:
         """Submit all jobs at once, in order."""
         placement = self._placement
         gpus = math.ceil(placement.concurrent * placement.gpus)
-        with ray_session(num_cpus=placement.concurrent * placement.threads, num_gpus=gpus) as ray:
+        with ray_session(num_cpus=placement.cpus, num_gpus=gpus) as ray:
             # A worker that is killed starts again, and continues after its last checkpoint.
-            task = ray.remote(
-                num_cpus=placement.threads,
-                num_gpus=placement.gpus,
-                max_retries=self._max_failures,
-                runtime_env={"env_vars": {"OMP_NUM_THREADS": str(placement.threads), **memory_variables()}},
-            )(run_job)
-            pending = {task.remote(job): job.fold for job in jobs}
+            task = ray.remote(num_gpus=placement.gpus, max_retries=self._max_failures)(run_job)
+            pending = {task.options(**_describe_worker(job)).remote(job): job.fold for job in jobs}
             return self._collect(ray, pending)
 
     @staticmethod
@@ -51,6 +46,11 @@ class RayTaskExecutor:
                 if problem is not None:
                     failed[fold] = problem
         return failed
+
+
+def _describe_worker(job: FoldJob) -> dict[str, Any]:
+    variables = {"OMP_NUM_THREADS": str(job.threads), **memory_variables()}
+    return {"num_cpus": job.threads, "runtime_env": {"env_vars": variables}}
 
 
 def run_job(job: FoldJob) -> str | None:

@@ -6,6 +6,7 @@ import math
 import queue
 import threading
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,24 @@ class RayTrainExecutor:
     def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, str]:
         """Run min(capacity, folds) trainers at a time."""
         placement = self._placement
-        cpus = placement.concurrent * placement.workers * placement.threads
         gpus = math.ceil(placement.concurrent * placement.workers * placement.gpus)
-        with ray_session(num_cpus=cpus, num_gpus=gpus) as ray:
-            capacity = count_capacity(ray.nodes(), self._need(), placement.workers)
-            if capacity == 0:
-                raise IcfError(describe_shortage(ray.nodes(), self._need(), placement.workers))
-            return self._run_queue(jobs, min(capacity, len(jobs), self._limit or capacity))
+        with ray_session(num_cpus=placement.cpus, num_gpus=gpus) as ray:
+            failed: dict[int, str] = {}
+            # The last folds may have more threads; they wait until there is room for that, in one group of their own.
+            for threads, group in groupby(jobs, key=lambda job: job.threads):
+                failed |= self._run_group(list(group), self._need(threads), ray.nodes())
+            return failed
 
-    def _need(self) -> dict[str, float]:
-        need: dict[str, float] = {"CPU": float(self._placement.threads)}
+    def _run_group(
+        self, jobs: Sequence[FoldJob], need: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]
+    ) -> dict[int, str]:
+        capacity = count_capacity(nodes, need, self._placement.workers)
+        if capacity == 0:
+            raise IcfError(describe_shortage(nodes, need, self._placement.workers))
+        return self._run_queue(jobs, min(capacity, len(jobs), self._limit or capacity))
+
+    def _need(self, threads: int) -> dict[str, float]:
+        need: dict[str, float] = {"CPU": float(threads)}
         if self._placement.gpus:
             need["GPU"] = self._placement.gpus
         return need
@@ -95,7 +104,7 @@ class RayTrainExecutor:
             scaling_config=ScalingConfig(
                 num_workers=self._placement.workers,
                 use_gpu=bool(self._placement.gpus),
-                resources_per_worker=self._need(),
+                resources_per_worker=self._need(job.threads),
             ),
             run_config=RunConfig(  # type: ignore[call-arg] # types are those of the older of two classes
                 # The key is in the name: Ray would silently resume another run of the same name.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from icf.components import Dataset, Ensembler, Loss, Metric, Model, Optimizer, Sampler, Scheduler, Transform
+from icf.components import Dataset, Ensembler, Loss, Metric, Mixer, Model, Optimizer, Sampler, Scheduler, Transform
 from icf.hookspecs.markers import hookspec
 
 
@@ -193,6 +193,34 @@ def icf_transforms() -> Iterable[Transform]:  # type: ignore[empty-body]
                 return torch.where(chosen[:, None, None, None], 255 - images, images)
 
             return invert
+    """
+
+
+@hookspec
+def icf_mixers() -> Iterable[Mixer]:  # type: ignore[empty-body]
+    """Yield a descriptor for each of the mixers that the plugin offers.
+
+    Example::
+
+        import icf
+        from pydantic import Field
+
+        class AverageParams(icf.Params):
+            weight: float = Field(default=0.75, ge=0, le=1, description="Share of an image that is its own")
+
+        @icf.hookimpl
+        def icf_mixers():
+            yield icf.Mixer(name="average", factory="my_plugin:build", params=AverageParams, summary="Weighted mean")
+
+        def build(params, ctx):
+            import torch
+
+            def mix(images, targets, generator):
+                partners = torch.randperm(len(images), generator=generator)
+                mean = images.float().lerp(images[partners].float(), 1 - params.weight)
+                return icf.Mixed(images=mean.round().to(torch.uint8), partners=partners, weight=params.weight)
+
+            return mix
     """
 
 

@@ -33,7 +33,7 @@ class Batches:
 
     def read(self, rows: IntArray) -> torch.Tensor:
         """Return float32 [B, C, H, W] on the device, in channels-last memory, not augmented."""
-        return self._normalise(self._gather(rows))
+        return self.normalise(self._gather(rows))
 
     def read_views(self, rows: IntArray, views: Sequence[str]) -> Iterator[torch.Tensor]:
         """Yield what ``read`` returns, and then each test-time view of it; every image is read once."""
@@ -50,14 +50,27 @@ class Batches:
         """Return float32 [B, C, H, W], augmented with randomness from ``seed`` alone."""
         return self.deliver(self.prepare(rows, seed))
 
+    def read_levels(self, rows: IntArray, seed: int) -> torch.Tensor:
+        """Return uint8 [B, C, H, W] on the device, augmented like ``read_augmented``, for ``normalise``."""
+        return self.deliver_levels(self.prepare_levels(rows, seed))
+
     def prepare(self, rows: IntArray, seed: int) -> torch.Tensor:
         """Do what a thread beside the training can do: everything on a CPU, and up to the copy for a GPU."""
-        images = self.augment(rows, seed)
-        return images.pin_memory() if self._device.type == "cuda" else self._normalise(images)
+        images = self.prepare_levels(rows, seed)
+        return images if self._device.type == "cuda" else self.normalise(images)
 
     def deliver(self, prepared: torch.Tensor) -> torch.Tensor:
         """Return float32 [B, C, H, W] on the device from what ``prepare`` returned."""
-        return self._normalise(prepared) if self._device.type == "cuda" else prepared
+        return self.normalise(prepared) if self._device.type == "cuda" else prepared
+
+    def prepare_levels(self, rows: IntArray, seed: int) -> torch.Tensor:
+        """Do the part of ``read_levels`` that a thread beside the training can do: everything but the copy."""
+        images = self.augment(rows, seed)
+        return images.pin_memory() if self._device.type == "cuda" else images
+
+    def deliver_levels(self, prepared: torch.Tensor) -> torch.Tensor:
+        """Return uint8 [B, C, H, W] on the device from what ``prepare_levels`` returned."""
+        return prepared.to(self._device, non_blocking=True)
 
     def augment(self, rows: IntArray, seed: int) -> torch.Tensor:
         """Return augmented uint8 [B, C, H, W].
@@ -80,7 +93,8 @@ class Batches:
     def _gather(self, rows: IntArray) -> torch.Tensor:
         return self._source.gather(rows).permute(0, 3, 1, 2)  # this view is channels-last
 
-    def _normalise(self, images: torch.Tensor) -> torch.Tensor:
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """Return float32 [B, C, H, W] on the device, in channels-last memory, of uint8 of the same shape."""
         images = images.to(self._device, non_blocking=True)
         count, channels, height, width = images.shape
         # A line of pixels is one long row for the arithmetic: three channels at a time take several times as long.

@@ -14,6 +14,7 @@ from icf.errors import PluginError, Problem
 from icf.local import restore_local_plugins
 from icf.pipeline.batches import Batches
 from icf.pipeline.listener import Listener
+from icf.pipeline.mixing import build_mixing
 from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
 from icf.pipeline.order import find_costly_orders, read_whole_images
 from icf.pipeline.prepare import Prepared, describe_facts, prepare
@@ -108,7 +109,10 @@ def try_step(plan: Plan, data: Prepared) -> str:
     build_sampler(plan.sampler, SamplerContext(targets=data.train.targets, num_classes=classes))(0)
     CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
     model.eval()  # two images are too few for batch statistics
-    images = batches.read_augmented(rows, seed=0)
+    augmented = batches.read_levels(rows, seed=0)
+    for mix in build_mixing(plan, classes, data.preprocessing).mixers:
+        augmented = mix(augmented, targets.cpu(), torch.Generator().manual_seed(0)).images
+    images = batches.normalise(augmented)
     with blame(plan.model, "on two images"):
         logits = model(images)
     check_logits(plan.model, logits, 2, classes)

@@ -121,6 +121,8 @@ def build_backbone(plan: Plan, data: Prepared, folds: int) -> Backbone:
     Raises:
         InseparableError: with the reason why not.
     """
+    if plan.mixers:
+        raise InseparableError("transforms.mix makes other images in every step")
     device = choose_device(plan.recipe.compute.device)
     classes, spec = len(data.classes), data.preprocessing
     images = Batches(data.train.cache.source, spec, device).read(data.train.pixel_rows[:TRIAL_ROWS])

@@ -21,7 +21,7 @@ def describe_environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
-        "processor": _read_processor(),
+        "processor": read_processor(),
         "cores": count_cores(),
         "gpus": gpus,
         "packages": {name: _find_version(name) for name in PACKAGES},
@@ -35,7 +35,8 @@ def _find_version(name: str) -> str | None:
         return None
 
 
-def _read_processor() -> str:
+def read_processor() -> str:
+    """Return the processor's name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]

@@ -27,12 +27,13 @@ from icf.pipeline.files import write_bytes, write_json, write_probabilities, wri
 from icf.pipeline.inference import predict_logits, predict_probabilities, softmax
 from icf.pipeline.inputs import Inputs, open_test_inputs, open_train_images
 from icf.pipeline.jobs import FoldJob
+from icf.pipeline.mixing import WeightedTargets, mix_lines
 from icf.pipeline.network import autocast, set_training_mode
 from icf.pipeline.products import blame, check_logits, check_loss
 from icf.pipeline.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.team import Team, unwrap
-from icf.pipeline.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch
+from icf.pipeline.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece
 
 PROGRESS_SECONDS = 0.4
 
@@ -113,7 +114,8 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
     batches = np.array_split(rows, trainer.steps)
     steps = [cut_batch(trainer, batch, step) for step, batch in enumerate(batches)]
     requests = [(piece.rows, piece.seed) for pieces in steps for piece in pieces]
-    with closing(trainer.loader.load(requests)) as images:
+    levels = trainer.mixing.is_active(state.epoch)  # mixed where the network is, and normalised then
+    with closing(trainer.loader.load(requests, levels=levels)) as images:
         for step, (batch, pieces) in enumerate(zip(batches, steps, strict=True)):
             position = (trainer.job.fold, state.epoch, step, trainer.team.rank)
             torch.manual_seed(derive_seed(seed, Purpose.STEP, *position))
@@ -145,10 +147,9 @@ def train_step(trainer: Trainer, pieces: Sequence[Piece], step: int, images: Ite
     total = torch.zeros((), dtype=torch.float64, device=trainer.device)
     for piece in pieces:
         with count_seconds(seconds, "batches"):
-            inputs = next(images)
+            inputs, expected = mix_piece(trainer, piece, next(images))
         with count_seconds(seconds, "steps"):
-            targets = torch.from_numpy(trainer.data.targets[piece.rows]).to(trainer.device)
-            loss = _compute_loss(trainer, inputs, targets)
+            loss = _compute_loss(trainer, inputs, expected)
             trainer.scaler.scale(loss * piece.weight).backward()  # type: ignore[no-untyped-call]
             total += loss.detach().double() * piece.weight
     with count_seconds(seconds, "steps"):
@@ -167,16 +168,19 @@ def _update_weights(trainer: Trainer) -> None:
     trainer.optimizer.zero_grad(set_to_none=True)
 
 
-def _compute_loss(trainer: Trainer, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _compute_loss(trainer: Trainer, images: torch.Tensor, expected: WeightedTargets) -> torch.Tensor:
     plan = trainer.job.plan
+    losses = []
     with autocast(trainer.device, trainer.precision):
         with blame(plan.model, "in training"):
             logits = trainer.network(images)
-        check_logits(plan.model, logits, len(targets), len(trainer.data.classes))
-        with blame(plan.loss, "in training"):
-            loss: torch.Tensor = trainer.criterion(logits, targets)
-        check_loss(plan.loss, loss)
-    return loss
+        check_logits(plan.model, logits, len(images), len(trainer.data.classes))
+        for targets, weight in expected:
+            with blame(plan.loss, "in training"):
+                loss: torch.Tensor = trainer.criterion(logits, targets.to(trainer.device))
+            check_loss(plan.loss, loss)
+            losses.append(loss * weight)
+    return sum(losses[1:], losses[0])
 
 
 def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
@@ -283,7 +287,7 @@ def save_result(trainer: Trainer, probabilities: FloatArray) -> None:
         "rows": len(targets),
         "precision": str(trainer.precision or torch.float32).removeprefix("torch."),
         "metrics": metrics,
-        "prefetch": str(trainer.loader.prefetch or "not chosen: too few steps"),
+        "prefetch": str(trainer.loader.prefetch or "no background thread: too few steps to measure"),
         "seconds": {part: round(value, 3) for part, value in trainer.state.seconds.items()},
     }
     write_json(trainer.job.folder.metrics, result)
@@ -305,7 +309,10 @@ def _write_augmented(trainer: Trainer) -> None:
     images = open_train_images(job.plan, data.train_pixels, data.preprocessing, trainer.device)
     seed = derive_seed(job.plan.recipe.train.seed, Purpose.AUGMENT, job.fold)
     rows = trainer.data.train_rows[trainer.order(0)[:32]]
-    grid = Image.fromarray(draw_grid(images.augment(rows, seed)))
+    pictures = images.augment(rows, seed)
+    if trainer.mixing.is_active(0):
+        pictures = mix_lines(trainer.mixing, pictures, torch.from_numpy(data.targets[rows]), seed)
+    grid = Image.fromarray(draw_grid(pictures))
     path = trainer.job.folder.augmented
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()

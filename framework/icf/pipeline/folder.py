@@ -72,6 +72,11 @@ class RunFolder:
         return self.path / "plan.json"
 
     @property
+    def placement(self) -> Path:
+        """Where folds run, in which number format, and why."""
+        return self.path / "placement.json"
+
+    @property
     def data(self) -> Path:
         """What is known of the data: classes, preprocessing, caches, what was skipped."""
         return self.path / "data.json"
@@ -90,11 +95,6 @@ class RunFolder:
     def test_rows(self) -> Path:
         """One row per test image: id, target or -1, row of the pixel cache or -1."""
         return self.path / "test_rows.parquet"
-
-    @property
-    def placement(self) -> Path:
-        """Which executor runs the folds, how many at a time with how many threads, and why."""
-        return self.path / "placement.json"
 
     @property
     def metrics(self) -> Path:

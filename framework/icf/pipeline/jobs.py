@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from icf.pipeline.files import read_json
 from icf.pipeline.folder import FoldFolder, RunFolder
+from icf.pipeline.preprocess import Preprocessing
 from icf.plan import Plan
 
 
@@ -15,7 +17,8 @@ from icf.plan import Plan
 class FoldJob:
     """Train one fold of a plan in a run folder, with ``threads`` CPU threads; ``key`` names its inputs.
 
-    ``concurrent`` processes like this one share the machine.
+    ``concurrent`` processes like this one share the machine; ``precision`` is one of compute.precision, where "auto"
+    leaves the choice to the rule, where the fold is trained.
     """
 
     plan: Plan
@@ -24,6 +27,7 @@ class FoldJob:
     threads: int
     key: str
     concurrent: int = 1
+    precision: str = "auto"
 
     @property
     def run_folder(self) -> RunFolder:
@@ -44,7 +48,11 @@ class FoldJob:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where folds run, and why: ``concurrent`` folds at a time with ``threads`` threads and ``workers`` each."""
+    """Where folds run, and why: ``concurrent`` folds at a time with ``threads`` threads and ``workers`` each.
+
+    ``fold_threads`` are the threads by fold, where the last folds have the machine for themselves; ``precision`` is
+    the number format, "auto" that of the recipe.
+    """
 
     executor: str
     reason: str
@@ -53,6 +61,47 @@ class Placement:
     device: str
     workers: int = 1
     gpus: float = 0.0
+    precision: str = "auto"
+    fold_threads: tuple[int, ...] = ()
+
+    @property
+    def cpus(self) -> int:
+        """How many CPUs are in use at the same time."""
+        return self.workers * max(self.concurrent * self.threads, *self.fold_threads, 0)
+
+    def threads_of(self, fold: int) -> int:
+        """Return the threads of one fold."""
+        return self.fold_threads[fold] if self.fold_threads else self.threads
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is to be trained: ``images`` are the training images of all folds and epochs together, 0 for heads on
+    embeddings, which are next to no work.
+
+    ``earlier`` is where the folds of an interrupted run were placed.
+    """
+
+    folds: int
+    images: int
+    num_classes: int
+    preprocessing: Preprocessing
+    earlier: Placement | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all images, each as often as it is trained on."""
+        height, width = self.preprocessing.image_size
+        return self.images * height * width
+
+
+def read_placement(path: Path) -> Placement | None:
+    """Return what placement.json says; None without such a file, or with one of another version of icf."""
+    try:
+        found = read_json(path)
+        return Placement(**{**found, "fold_threads": tuple(found["fold_threads"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 class Executor(Protocol):
@@ -63,5 +112,5 @@ class Executor(Protocol):
         ...
 
 
-Place = Callable[[Plan, int, int], tuple[Placement, Executor]]
-"""Choose where to run: (plan, folds, work in pixels times epochs, 0 for next to none) -> placement and executor."""
+Place = Callable[[Plan, Workload], tuple[Placement, Executor]]
+"""Choose where to run a plan."""

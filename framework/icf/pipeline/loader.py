@@ -143,34 +143,43 @@ class Loader:
         elif wanted != "auto":
             self.prefetch = Prefetch(wanted, "the recipe says so")
 
-    def load(self, requests: Sequence[Request]) -> Generator[torch.Tensor, None, None]:
+    def load(self, requests: Sequence[Request], *, levels: bool = False) -> Generator[torch.Tensor, None, None]:
         """Yield network inputs [B, C, H, W] on the device for each request, in order.
+
+        With ``levels`` they are uint8, and still to be normalised.
 
         Raises:
             PluginError: a transform failed; it comes at the step that its batch was for.
         """
         probed = 0
         while self.prefetch is None and probed < len(requests):
-            yield from self._probe(requests[probed])
+            yield from self._probe(requests[probed], levels)
             probed += 1
-        yield from self._load(requests[probed:])
+        yield from self._load(requests[probed:], levels)
 
-    def _load(self, requests: Sequence[Request]) -> Generator[torch.Tensor, None, None]:
+    def _load(self, requests: Sequence[Request], levels: bool) -> Generator[torch.Tensor, None, None]:
         threads = self.prefetch.threads if self.prefetch else 0
         if not threads:
-            yield from (self._inputs.read_augmented(*request) for request in requests)
+            yield from (self._read(request, levels) for request in requests)
             return
         while len(self._batches) < threads:
             self._batches.append(self._open())
-        workers = [_prepare_with(batches) for batches in self._batches[:threads]]
+        workers = [_prepare_with(batches, levels) for batches in self._batches[:threads]]
+        deliver = self._batches[0].deliver_levels if levels else self._batches[0].deliver
         with closing(load_ahead(requests, workers)) as prepared:
             for images in prepared:
-                yield self._batches[0].deliver(images)
+                yield deliver(images)
 
-    def _probe(self, request: Request) -> Generator[torch.Tensor, None, None]:
+    def _read(self, request: Request, levels: bool) -> torch.Tensor:
+        if not levels:
+            return self._inputs.read_augmented(*request)
+        assert isinstance(self._inputs, Batches)  # noqa: S101 - for the type checker: embeddings have no levels
+        return self._inputs.read_levels(*request)
+
+    def _probe(self, request: Request, levels: bool) -> Generator[torch.Tensor, None, None]:
         """Yield one batch, and time it and the step that follows; choose after enough of them."""
         started = self._read_clock()
-        images = self._inputs.read_augmented(*request)
+        images = self._read(request, levels)
         read = self._read_clock()
         yield images
         self._seconds.append((read - started, self._read_clock() - read))
@@ -185,5 +194,6 @@ class Loader:
         return time.perf_counter()
 
 
-def _prepare_with(batches: Batches) -> Callable[[Request], torch.Tensor]:
-    return lambda request: batches.prepare(*request)
+def _prepare_with(batches: Batches, levels: bool) -> Callable[[Request], torch.Tensor]:
+    prepare = batches.prepare_levels if levels else batches.prepare
+    return lambda request: prepare(*request)

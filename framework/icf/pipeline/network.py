@@ -16,6 +16,9 @@ from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.stem import freeze_stem, is_frozen
 from icf.plan import Plan
 
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Name in recipes -> type of autocast; None for float32."""
+
 
 def choose_device(wanted: str) -> torch.device:
     """Return the device for "auto", "cpu" or "cuda"; IcfError when it is not there."""
@@ -99,22 +102,23 @@ def group_parameters(model: nn.Module) -> list[dict[str, Any]]:
 def choose_precision(wanted: str, model: nn.Module, device: torch.device) -> torch.dtype | None:
     """Return the autocast type, or None for float32.
 
-    "auto" is a fixed rule, so that the same machine gives the same numbers: bfloat16 where the hardware
+    "auto" is a fixed rule, for where nothing was measured: bfloat16 where the hardware
     computes in it, except for depthwise networks on a CPU, which it makes slower; else float16 on a GPU.
     """
     if wanted != "auto":
-        return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
+        return PRECISIONS[wanted]
     if device.type == "cuda":
         major, _ = torch.cuda.get_device_capability(device)
         return torch.bfloat16 if major >= 8 else torch.float16
-    native = torch.ops.mkldnn._is_mkldnn_bf16_supported() and _has_fast_bf16()
-    return torch.bfloat16 if native and not is_depthwise(model) else None
+    return torch.bfloat16 if has_fast_bf16() and not is_depthwise(model) else None
 
 
-def _has_fast_bf16() -> bool:
+def has_fast_bf16() -> bool:
+    """Tell whether the processor computes in bfloat16."""
     capability = torch.backends.cpu.get_cpu_capability()
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return capability != "DEFAULT" and any(getattr(torch.cpu, name, lambda: False)() for name in checks)
+    native = any(getattr(torch.cpu, name, lambda: False)() for name in checks)
+    return capability != "DEFAULT" and native and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def is_depthwise(model: nn.Module) -> bool:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 
-from icf.components import FloatArray, IntArray, PixelArray
+from icf.components import FloatArray, PixelArray
 from icf.errors import BadImagesError, IcfError, Problem
 from icf.local import LocalPlugin, match_local_plugins, restore_local_plugins
 from icf.pipeline.batches import Batches
@@ -17,9 +19,9 @@ from icf.pipeline.ensemble import combine
 from icf.pipeline.files import read_json
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.inference import predict_probabilities
+from icf.pipeline.jobs import read_placement
 from icf.pipeline.network import build_model, choose_device, choose_precision
 from icf.pipeline.pixels.cache import list_errors
-from icf.pipeline.pixels.sources import PixelSource
 from icf.pipeline.preprocess import Preprocessing
 from icf.pipeline.stored_images import store_images
 from icf.plan import Plan
@@ -57,7 +59,11 @@ def predict_images(
     bad = list_errors(cache, images)
     if not len(rows):
         raise BadImagesError("none of the images can be read", bad)
-    members = _predict_members(plan, weights, len(metadata["classes"]), spec, cache.source, rows)
+    device = choose_device(plan.recipe.compute.device)
+    models = _load_members(plan, weights, len(metadata["classes"]), spec, device)
+    precision = choose_precision(_recall_precision(plan, folder, device), models[0], device)
+    batches = Batches(cache.source, spec, device)
+    members = predict_probabilities(models, batches, rows, plan.recipe.inference, device, precision)
     names = [str(images[row]) if isinstance(images[row], Path) else str(row) for row in rows]
     notes = tuple(read_json(folder.data)["notes"])
     return Predictions(tuple(metadata["classes"]), tuple(names), combine(plan, list(members)), tuple(bad), notes)
@@ -82,13 +88,19 @@ def find_weights(folder: RunFolder) -> list[Path]:
     return weights
 
 
-def _predict_members(
-    plan: Plan, weights: Sequence[Path], num_classes: int, spec: Preprocessing, pixels: PixelSource, rows: IntArray
-) -> FloatArray:
-    """Return the probabilities of every fold's model, float64 [M, N, K]."""
-    device = choose_device(plan.recipe.compute.device)
+def _load_members(
+    plan: Plan, weights: Sequence[Path], num_classes: int, spec: Preprocessing, device: torch.device
+) -> list[nn.Module]:
+    """Return the model of every fold."""
     models = [build_model(plan, num_classes, spec, fold=0, pretrained=False).to(device) for _ in weights]
     for path, model in zip(weights, models, strict=True):
         load_weights(path, model)
-    precision = choose_precision(plan.recipe.compute.precision, models[0], device)
-    return predict_probabilities(models, Batches(pixels, spec, device), rows, plan.recipe.inference, device, precision)
+    return models
+
+
+def _recall_precision(plan: Plan, folder: RunFolder, device: torch.device) -> str:
+    """Return the number format of the run's own predictions, if they were made on such a device."""
+    placement = read_placement(folder.placement)
+    if placement is None or placement.device != device.type:
+        return plan.recipe.compute.precision
+    return placement.precision

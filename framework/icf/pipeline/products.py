@@ -13,12 +13,14 @@ import torch
 from torch import nn
 
 from icf.components import (
+    BatchMixer,
     BatchTransform,
     Combiner,
     DatasetContent,
     FloatArray,
     IntArray,
     MetricFunction,
+    Mixed,
     Sampling,
     Schedule,
 )
@@ -45,6 +47,7 @@ EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "sampler": ("a function of the epoch's number", callable),
     "transform": ("a function of images and a generator", callable),
+    "mixer": ("a function of images, targets and a generator", callable),
     "metric": ("a function of probabilities and targets", callable),
     "ensembler": ("an object with fit and combine", _has("fit", "combine")),
 }
@@ -186,6 +189,34 @@ class CheckedTransform:
 def build_transform(choice: Choice, ctx: Any) -> CheckedTransform:
     """Build a transform whose every answer is checked."""
     return CheckedTransform(choice, ctx)
+
+
+def build_mixer(choice: Choice, ctx: Any) -> BatchMixer:
+    """Build a mixer whose every answer is checked."""
+    mixer: BatchMixer = build(choice, ctx)
+
+    def mix(images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator) -> Mixed:
+        with blame(choice, f"on {list(images.shape)}"):
+            mixed = mixer(images, targets, generator)
+        _expect(choice, isinstance(mixed, Mixed), "a mixed batch is", mixed, "an icf.Mixed")
+        _check_mixed(choice, mixed, images)
+        return mixed
+
+    return mix
+
+
+def _check_mixed(choice: Choice, mixed: Mixed, images: torch.Tensor) -> None:
+    shape, count = tuple(images.shape), len(images)
+    changed, partners, weight = mixed.images, mixed.partners, mixed.weight
+    right = isinstance(changed, torch.Tensor) and changed.dtype == torch.uint8 and tuple(changed.shape) == shape
+    _expect(choice, right, "the mixed images are", changed, f"a tensor of uint8 {list(shape)}")
+    right = isinstance(partners, torch.Tensor) and partners.dtype == torch.int64 and tuple(partners.shape) == (count,)
+    _expect(choice, right, "the partners are", partners, f"a tensor of int64 [{count}]")
+    if partners.min() < 0 or partners.max() >= count:
+        span = f"from {partners.min()} to {partners.max()}"
+        raise PluginError(f"{choice.source}: the partners are {span}, but there are {count} images, counted from 0")
+    right = isinstance(weight, Real) and 0 <= weight <= 1
+    _expect(choice, right, "the weight of a mixed batch is", weight, "a number from 0 to 1")
 
 
 def build_metric(choice: Choice, ctx: Any) -> MetricFunction:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from icf.pipeline.ensemble import ensemble
 from icf.pipeline.environment import describe_environment
 from icf.pipeline.files import digest, read_json, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
-from icf.pipeline.jobs import Executor, FoldJob, Place, Placement
+from icf.pipeline.jobs import Executor, FoldJob, Place, Placement, Workload, read_placement
 from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.observers import Observers
 from icf.pipeline.prepare import Prepared, describe_facts, prepare, save_prepared
@@ -178,15 +178,14 @@ def _embed(run: _Run, data: Prepared, split: Split) -> EmbeddingFiles | None:
 def _fit(
     run: _Run, data: Prepared, split: Split, embeddings: EmbeddingFiles | None, place: Place, observers: Observers
 ) -> list[str]:
-    plan = run.plan
-    height, width = data.preprocessing.image_size
-    work = len(data.train) * (split.count - 1) * plan.recipe.train.epochs * height * width
-    placement, executor = place(plan, split.count, 0 if embeddings and plan.recipe.model.freeze == "backbone" else work)
-    source = digest(split.hash, embeddings.key) if embeddings else split.hash
-    jobs = [_make_job(run, data, source, fold, placement) for fold in range(split.count)]
-    done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]
-    write_json(run.folder.placement, asdict(placement))
     with run.stage("fit") as outcome:
+        placement, executor = place(run.plan, _measure_workload(run, data, split, embeddings))
+        if placement.precision == "auto":
+            placement = replace(placement, precision=run.plan.recipe.compute.precision)
+        source = digest(split.hash, embeddings.key) if embeddings else split.hash
+        jobs = [_make_job(run, data, source, fold, placement) for fold in range(split.count)]
+        done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]
+        write_json(run.folder.placement, asdict(placement))
         run.listener.folds_placed(placement, split.count, done)
         waiting = [job for job in jobs if job.fold not in done]
         if waiting:  # the run is not finished until it is scored again
@@ -199,9 +198,23 @@ def _fit(
     return [job.key for job in jobs]
 
 
+def _measure_workload(run: _Run, data: Prepared, split: Split, embeddings: EmbeddingFiles | None) -> Workload:
+    heads_only = embeddings is not None and run.plan.recipe.model.freeze == "backbone"
+    per_epoch = split.count * len(split.folds) - int((split.folds >= 0).sum())
+    return Workload(
+        folds=split.count,
+        images=0 if heads_only else per_epoch * run.plan.recipe.train.epochs,
+        num_classes=len(data.classes),
+        preprocessing=data.preprocessing,
+        earlier=read_placement(run.folder.placement),
+    )
+
+
 def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Placement) -> FoldJob:
-    key = digest(run.plan.identity, data.key, source, fold, placement.threads, placement.device)
-    return FoldJob(run.plan, run.folder.path, fold, placement.threads, key, placement.concurrent * placement.workers)
+    threads, device, precision = placement.threads_of(fold), placement.device, placement.precision
+    key = digest(run.plan.identity, data.key, source, fold, threads, device, precision)
+    concurrent = placement.concurrent * placement.workers
+    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision)
 
 
 def run_folds(

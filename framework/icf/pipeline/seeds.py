@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     BOOTSTRAP = 7
     ENSEMBLE = 8
     VIEW = 9
+    MIX = 10
 
 
 def derive_seed(seed: int, purpose: Purpose, *position: int) -> int:

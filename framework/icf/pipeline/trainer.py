@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 from icf.components import IntArray, LossContext, OptimizerContext, SamplerContext, Schedule, SchedulerContext
+from icf.pipeline.batches import Batches
 from icf.pipeline.cache import count_cores
 from icf.pipeline.embeddings import EmbeddingFiles, Embeddings, read_embedding_files
 from icf.pipeline.fold_data import FoldData
 from icf.pipeline.inputs import Inputs, open_train_images
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.loader import Loader
+from icf.pipeline.mixing import Mixing, WeightedTargets, build_mixing, weigh_targets
 from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
 from icf.pipeline.products import CheckedSchedule, build, build_sampler
 from icf.pipeline.seeds import Purpose, derive_seed
@@ -70,6 +72,7 @@ class Trainer:
     order: Callable[[int], IntArray]
     batches: Inputs
     loader: Loader
+    mixing: Mixing
     scaler: torch.amp.GradScaler
     steps: int
     state: TrainingState = field(default_factory=TrainingState)
@@ -101,7 +104,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         SchedulerContext(steps_per_epoch=steps, epochs=recipe.train.epochs, maximize=plan.metrics[0].maximize),
     )
     open_images = partial(open_train_images, plan, data.train_pixels, data.preprocessing, device)
-    precision = choose_precision(recipe.compute.precision, whole, device)
+    precision = choose_precision(job.precision, whole, device)
     return Trainer(
         job=job,
         data=data,
@@ -119,6 +122,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         order=order,
         batches=batches,
         loader=Loader(recipe.compute.prefetch, batches, open_images, device, count_spare_cores(job, device)),
+        mixing=build_mixing(plan, classes, data.preprocessing),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         steps=steps,
     )
@@ -143,6 +147,16 @@ def cut_batch(trainer: Trainer, batch: IntArray, step: int) -> list[Piece]:
         Piece(rows if len(rows) else batch[:1], len(rows) * team.size / len(batch), seed + index)
         for index, rows in enumerate(parts)
     ]
+
+
+def mix_piece(trainer: Trainer, piece: Piece, images: torch.Tensor) -> tuple[torch.Tensor, WeightedTargets]:
+    """Return network inputs, mixed in the epochs that are, and what they are compared with."""
+    batches, targets = trainer.batches, torch.from_numpy(trainer.data.targets[piece.rows])
+    if not trainer.mixing.is_active(trainer.state.epoch):
+        return images, [(targets, 1.0)]
+    assert isinstance(batches, Batches)  # noqa: S101 - for the type checker: what is mixed has no embeddings
+    mixed = trainer.mixing.mix(images, targets, piece.seed)
+    return batches.normalise(mixed.images), weigh_targets(targets, mixed)
 
 
 def _choose_network(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from icf.components import EnsemblerContext
+from icf.pipeline.mixing import build_mixing
 from icf.pipeline.preprocess import Preprocessing
 from icf.pipeline.products import build_transform, combine_members
 from icf.pipeline.score import build_metrics, score_rows
@@ -14,13 +15,14 @@ ROWS = 64
 
 
 def try_components(plan: Plan, num_classes: int, members: int, spec: Preprocessing) -> None:
-    """Score and join made-up rows, and build the transforms of training.
+    """Score and join made-up rows, and build the transforms and mixers of training.
 
     Raises:
-        PluginError: a metric, the ensembler or a transform that would have stopped the run later.
+        PluginError: a metric, the ensembler, a transform or a mixer that would have stopped the run later.
     """
     for choice in plan.train_transforms:
         build_transform(choice, spec.context())
+    build_mixing(plan, num_classes, spec)
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet(np.ones(num_classes), (members, ROWS))
     combine_members(plan.ensembler, EnsemblerContext(num_classes=num_classes), probabilities)

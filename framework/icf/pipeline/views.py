@@ -23,7 +23,8 @@ def count_views(plan: Plan) -> int | None:
     section = plan.recipe.model
     if not plan.train_transforms:
         return 1
-    return section.views or (FROZEN_VIEWS if section.freeze == "backbone" else None)
+    is_repeated = section.freeze == "backbone" and not plan.mixers  # every batch mixes other images
+    return section.views or (FROZEN_VIEWS if is_repeated else None)
 
 
 def choose_views(count: int, views: int, seed: int) -> IntArray:
@@ -63,7 +64,7 @@ class ViewBatches(Batches):
 
     def read_view(self, rows: IntArray, view: int) -> torch.Tensor:
         """Return float32 [B, C, H, W]: the view with that number, of all rows."""
-        return self._normalise(self.draw(rows, np.full(len(rows), view)))
+        return self.normalise(self.draw(rows, np.full(len(rows), view)))
 
     def _derive_seed(self, row: int, view: int) -> int:
         return derive_seed(self._seed, Purpose.VIEW, row, view)

@@ -27,6 +27,7 @@ CHECKS_OF_KINDS = {
     "sampler": "icf.testing.datasets:SAMPLER_CHECKS",
     "model": "icf.testing.models:MODEL_CHECKS",
     "transform": "icf.testing.transforms:TRANSFORM_CHECKS",
+    "mixer": "icf.testing.mixers:MIXER_CHECKS",
     "loss": "icf.testing.losses:LOSS_CHECKS",
     "optimizer": "icf.testing.optimizers:OPTIMIZER_CHECKS",
     "scheduler": "icf.testing.schedulers:SCHEDULER_CHECKS",

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from icf.components import BatchTransform, TransformContext
 from icf.errors import IcfError
 from icf.testing.case import Case, CheckSkipped, expect
+
+DRAWING = frozenset({
+    "bernoulli", "bernoulli_", "multinomial", "normal", "normal_", "rand", "rand_like", "randint", "randint_like",
+    "randn", "randn_like", "randperm", "random_", "uniform_",
+})  # fmt: skip
+"""Functions and methods of torch that draw from the global generator unless they are given another."""
 
 ROWS = 6
 HEIGHT, WIDTH = 40, 48
@@ -97,6 +106,33 @@ def _is_near(images: list[Tensor], others: list[Tensor]) -> bool:
     )
 
 
+class _GlobalDraws(TorchFunctionMode):
+    """Takes note of calls in the block that draw from torch's global generator."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in DRAWING and (kwargs or {}).get("generator") is None:
+            self.names.add(name)
+        return func(*args, **(kwargs or {}))
+
+
+def check_threads(case: Case) -> None:
+    """A transform that draws from torch's global generator, even if it puts that back, says ``thread_safe = False``."""
+    transform = build_transform(case)
+    if not getattr(transform, "thread_safe", True):
+        return
+    with _GlobalDraws() as found:
+        for seed in range(3):
+            apply(transform, draw_images(), seed)
+    calls = ", ".join(sorted(found.names))
+    expect(not found.names, f"{calls} without generator=: threads that prepare batches would disturb the training step")
+
+
 def check_input_scale(case: Case) -> None:
     """A transform that asks for larger images says how much larger, and makes images of the network's size of them."""
     transform = build_transform(case)
@@ -111,4 +147,12 @@ def check_input_scale(case: Case) -> None:
     expect(found == SIZE, f"with input_scale = {scale}, images of {height} x {width} became {found}, not {SIZE}")
 
 
-TRANSFORM_CHECKS = (check_images, check_one_image, check_grey, check_seed, check_batch, check_input_scale)
+TRANSFORM_CHECKS = (
+    check_images,
+    check_one_image,
+    check_grey,
+    check_seed,
+    check_batch,
+    check_threads,
+    check_input_scale,
+)

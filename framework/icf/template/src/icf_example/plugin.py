@@ -144,6 +144,24 @@ def icf_transforms() -> Iterator[icf.Transform]:
     )
 
 
+# -- mixer --
+class InterleaveParams(icf.Params):
+    """Parameters of the interleaving."""
+
+    period: int = Field(default=4, ge=2, le=512, description="Every how many rows of pixels one is replaced")
+
+
+@icf.hookimpl
+def icf_mixers() -> Iterator[icf.Mixer]:
+    """Yield the ways to mix images that this plugin offers."""
+    yield icf.Mixer(
+        name="interleave",
+        factory="icf_example.mixer:Interleave",
+        params=InterleaveParams,
+        summary="Replaces every few rows of pixels by those of another image",
+    )
+
+
 # -- optimizer --
 class SignSgdParams(icf.Params):
     """Parameters of signSGD."""
