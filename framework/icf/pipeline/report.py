@@ -185,9 +185,10 @@ def _add_up_folds(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, float
 
 def _describe_compute(folder: RunFolder, data: Prepared, results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     placed = Placement(**read_json(folder.placement))
+    last = f" (the last fold {placed.fold_threads[-1]})" if placed.fold_threads else ""
     lines = [
         ("executor", f"{placed.executor}: {placed.reason}"),
-        ("folds", f"{placed.concurrent} at a time, {format_count(placed.threads, 'thread')} each"),
+        ("folds", f"{placed.concurrent} at a time, {format_count(placed.threads, 'thread')} each{last}"),
         ("device", placed.device),
         ("number format", ", ".join(sorted({result["precision"] for result in results}))),
         ("batches", results[0]["prefetch"]),
