@@ -88,6 +88,24 @@ def invert_in_place(params, ctx):
     return lambda images, generator: images.bitwise_not_()
 
 
+def take_corner(params, ctx):
+    """A transform that takes the upper left corner of images that are half as large again."""
+
+    class Corner:
+        input_scale = 1.5
+
+        def __call__(self, images, generator):
+            return images[:, :, : ctx.image_size[0], : ctx.image_size[1]]
+
+    return Corner()
+
+
+def ask_for_too_much(params, ctx):
+    transform = take_corner(params, ctx)
+    transform.input_scale = 40
+    return transform
+
+
 def make_float(params, ctx):
     return lambda images, generator: images / 255
 

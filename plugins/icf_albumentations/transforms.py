@@ -14,6 +14,9 @@ from torch import Tensor
 import icf
 from icf_albumentations.plugin import TransformParams
 
+CROP_SCALE = 1.15
+"""Images of which random parts are resized come so much larger than the network's, or most parts would be blurred."""
+
 GEOMETRY = frozenset({"crops", "geometric"})
 """Modules of albumentations whose classes move, crop and resize."""
 
@@ -88,6 +91,7 @@ class AlbumentationsTransform:
         self.op = op
         self.compose = compose
         self.geometric = geometric
+        self.input_scale = CROP_SCALE if op == "RandomResizedCrop" else 1.0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return the changed batch, laid out as [N, H, W, C] in memory; raises PluginError on failure."""

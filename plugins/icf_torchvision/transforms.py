@@ -28,6 +28,9 @@ NORMALISING = frozenset(
         "ToTensor",
     }
 )
+CROP_SCALE = 1.15
+"""Images of which random parts are resized come so much larger than the network's, or most parts would be blurred."""
+
 NESTING = frozenset({"Compose", "RandomApply", "RandomChoice", "RandomOrder"})
 UNFIT = {
     "CutMix": "it mixes labels too",
@@ -104,6 +107,7 @@ class VisionTransform:
         self.op = op
         self.transform = transform
         self.thread_safe = op in DETERMINISTIC
+        self.input_scale = CROP_SCALE if op == "RandomResizedCrop" else 1.0
         self.geometric = type(transform).__module__.endswith("._geometry")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -5,16 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from icf.errors import BadImagesError, IcfError
+from icf.errors import BadImagesError, IcfError, PluginError
 from icf.pipeline.files import read_json
 from icf.pipeline.folder import RunFolder
-from icf.pipeline.pixels.sources import DecodedPixels, MappedPixels
+from icf.pipeline.inputs import open_train_images
+from icf.pipeline.pixels.cache import fill_cache
+from icf.pipeline.pixels.sources import DecodedPixels, MappedPixels, TwoSizes
 from icf.pipeline.prepare import Prepared, prepare, save_prepared
 from icf.pipeline.stored_images import open_sources
 from icf.plan import Plan, load_plan
 from icf.recipe import to_toml
-from samples import save_photo
+from samples import choose_transform, save_photo
 
 ROWS = np.array([3, 0, 5])
 
@@ -92,6 +95,40 @@ def test_without_room_results_are_the_same(root, tmp_path, monkeypatch):
     for found, expected in zip(gather(data), gather(stored), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert_opens_to(data, plan, described, DecodedPixels)
+
+
+def with_transform(plan: Plan, function: str) -> Plan:
+    return plan.model_copy(update={"train_transforms": (choose_transform(function),)})
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("auto", MappedPixels), ("off", DecodedPixels)])
+def test_training_gets_the_larger_images_that_its_transforms_ask_for(root, tmp_path, monkeypatch, mode, kind):
+    plan = with_transform(make(root, f'cache.mode="{mode}"'), "take_corner")
+    plain, _ = save(make(root), tmp_path / "plain")
+    data, described = save(plan, tmp_path / "run")
+    assert data.key == plain.key
+    large = fill_cache(
+        [Path(path) for path in data.train.sources], data.preprocessing.enlarge(1.5), tmp_path / "x", lambda *_: None
+    )
+    for source in (data.train.cache.source, open_sources(plan, data.preprocessing, described)["train"]):
+        assert isinstance(source, TwoSizes)
+        np.testing.assert_array_equal(source.gather(ROWS), plain.train.cache.source.gather(ROWS))
+        assert source.gather_for_training(ROWS).shape == (3, 18, 15, 3)
+        np.testing.assert_array_equal(source.gather_for_training(ROWS), large.source.gather(ROWS))
+    assert type(data.test.cache.source) is kind
+    batches = open_train_images(plan, data.train.cache.source, data.preprocessing, torch.device("cpu"))
+    corner = large.source.gather(ROWS)[:, :12, :10].permute(0, 3, 1, 2)
+    np.testing.assert_array_equal(batches.augment(ROWS, seed=0), corner)
+    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache of another machine"))
+    shutil.move(tmp_path / "cache", tmp_path / "gone")
+    again = open_sources(plan, data.preprocessing, described)["train"]
+    np.testing.assert_array_equal(again.gather_for_training(ROWS), large.source.gather(ROWS))
+
+
+def test_a_transform_can_not_ask_for_any_size(root):
+    plan = with_transform(make(root), "ask_for_too_much")
+    with pytest.raises(PluginError, match=r"'samples/ask_for_too_much'.*input_scale is 40, but must be a number"):
+        prepare(plan, lambda *_: None)
 
 
 def test_other_images_on_another_machine_are_an_error(root, tmp_path, monkeypatch):

@@ -143,3 +143,8 @@ def test_plugin_offers_the_transform() -> None:
 )
 def test_what_moves_pixels_is_known(op, args, geometric):
     assert build(op, **args).geometric is geometric
+
+
+def test_random_parts_are_taken_of_larger_images():
+    assert build("RandomResizedCrop", size=[8, 8]).input_scale == 1.15
+    assert build("RandomCrop", height=8, width=8).input_scale == 1

@@ -126,3 +126,8 @@ def test_plugin_offers_the_transform() -> None:
 def test_what_moves_pixels_and_what_draws_from_global_generators_is_known(op, args, geometric, thread_safe):
     transform = build(op, **args)
     assert (transform.geometric, transform.thread_safe) == (geometric, thread_safe)
+
+
+def test_random_parts_are_taken_of_larger_images():
+    assert build("RandomResizedCrop", size=8).input_scale == 1.15
+    assert build("RandomCrop", size=8).input_scale == 1

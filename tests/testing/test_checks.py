@@ -83,6 +83,7 @@ EXAMPLES = {
         "transform/transform": [
             {"op": "ColorJitter", "args": {"brightness": 0.3}},
             {"op": "RandomCrop", "args": {"size": 24}},
+            {"op": "RandomResizedCrop", "args": {"size": 32}},
             {"op": "RandomAutocontrast", "args": {"p": 1.0}},
         ],
     },

@@ -87,6 +87,7 @@ PLUGIN = """
         yield icf.Transform(name="batch-mean", factory="faulty_parts:batch_mean", summary="A shift to mid grey")
         yield icf.Transform(name="mirror", factory="faulty_parts:mirror", summary="A flip of every image")
         yield icf.Transform(name="rare-flip", factory="faulty_parts:rare_flip", summary="A flip of some images")
+        yield icf.Transform(name="uncropped", factory="faulty_parts:uncropped", summary="A crop")
         yield icf.Transform(name="to-float", factory="faulty_parts:to_float", summary="A scaling")
 
     @icf.hookimpl
@@ -271,6 +272,12 @@ PARTS = """
             return (values - values.mean() + 128).clamp(0, 255).to(torch.uint8)
         return shift
 
+    def uncropped(params, ctx):
+        def keep(images, generator):
+            return images
+        keep.input_scale = 1.25
+        return keep
+
     def mirror(params, ctx):
         def flip(images, generator):
             torch.rand(1, generator=generator)
@@ -412,6 +419,7 @@ FAULTS = {
     "ensembler/contrary:one-member": "another class than their only member",
     "ensembler/batchwise:test-rows": "depend on the other rows",
     "transform/unseeded:seed": "the same generator gives another result",
+    "transform/uncropped:input-scale": "images of 40 x 40 became (40, 40), not (32, 32)",
     "transform/unseeded:threads": "rand without generator=",
     "transform/restoring:threads": "rand without generator=",
     "transform/colour-only:grey": "IndexError",

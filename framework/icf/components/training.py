@@ -135,6 +135,10 @@ class BatchTransform(Protocol):
     generator of torch, numpy or Python, even if it puts that back afterwards, has an attribute ``thread_safe = False``;
     then no thread calls it beside the training step, which draws from them, too. One that moves, crops or resizes and
     leaves colours alone has ``geometric = True``: ``icf check`` measures whether it should come first.
+
+    One that takes random crops and resizes them to ``image_size`` may have ``input_scale``, a number from 1 to 4 such
+    as 1.15: training images then come with sides so many times as long as those of ``image_size``, so that a crop has
+    pixels to show. The largest number of the transforms in the list counts.
     """
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

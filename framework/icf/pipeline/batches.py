@@ -78,7 +78,7 @@ class Batches:
         Raises:
             PluginError: a transform returned another size or type than the network takes.
         """
-        images = self._gather(rows)
+        images = self._source.gather_for_training(rows).permute(0, 3, 1, 2)
         generator = torch.Generator().manual_seed(seed)
         for transform in self._augment:
             images = transform(images, generator)

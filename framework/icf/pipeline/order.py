@@ -36,7 +36,7 @@ def find_costly_orders(plan: Plan, data: Prepared) -> list[str]:
     rows = np.linspace(0, len(data.train) - 1, min(IMAGES, len(data.train))).astype(np.int64)
     found = []
     if can_be_ordered(build_all(plan.train_transforms, data)):
-        batch = data.train.cache.source.gather(data.train.pixel_rows[rows]).permute(0, 3, 1, 2)
+        batch = data.train.cache.source.gather_for_training(data.train.pixel_rows[rows]).permute(0, 3, 1, 2)
         found.append(compare_orders("transforms.train", plan.train_transforms, data, [batch]))
     if can_be_ordered(build_all(plan.shared_transforms, data)):
         images = read_whole_images(data, rows[:: max(1, len(rows) // WHOLE_IMAGES)][:WHOLE_IMAGES])

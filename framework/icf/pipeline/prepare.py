@@ -25,7 +25,7 @@ from icf.pipeline.pixels.cache import PixelCache, list_errors
 from icf.pipeline.pixels.decode import has_wrong_suffix
 from icf.pipeline.pixels.table import Digests
 from icf.pipeline.preprocess import Preprocessing, describe_preprocessing, measure_statistics
-from icf.pipeline.stored_images import describe_source, read_content, store_images
+from icf.pipeline.stored_images import describe_source, find_scale, read_content, store_images
 from icf.plan import Plan
 
 StageProgress = Callable[[str, int, int], None]
@@ -87,7 +87,7 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
     content = read_content(plan)
     info = plan.model.inspect_model(_describe_model_context(plan, content))
     spec = describe_preprocessing(plan, info, _find_size(content.train.images))
-    train = _store(plan, content.train, spec, "train images", progress)
+    train = _store(plan, content.train, spec, "train images", progress, find_scale(plan, spec))
     test = _store(plan, content.test, spec, "test images", progress) if content.test is not None else None
     skipped = _find_bad_images(plan, content, train, test)
     train_rows = _drop_bad_rows(content.train, train)
@@ -141,8 +141,10 @@ def _find_size(images: Sequence[Path] | PixelArray) -> tuple[int, int] | None:
     return (images.shape[1], images.shape[2]) if isinstance(images, np.ndarray) else None
 
 
-def _store(plan: Plan, samples: Samples, spec: Preprocessing, what: str, progress: StageProgress) -> PixelCache:
-    return store_images(plan, samples.images, spec, lambda done, total: progress(what, done, total))
+def _store(
+    plan: Plan, samples: Samples, spec: Preprocessing, what: str, progress: StageProgress, scale: float = 1.0
+) -> PixelCache:
+    return store_images(plan, samples.images, spec, lambda done, total: progress(what, done, total), scale)
 
 
 def _find_bad_images(plan: Plan, content: DatasetContent, train: PixelCache, test: PixelCache | None) -> list[Problem]:

@@ -34,6 +34,11 @@ class Preprocessing(BaseModel):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
+    def enlarge(self, scale: float) -> Preprocessing:
+        """Return the same for images whose sides are so many times as long."""
+        height, width = (round(side * scale) for side in self.image_size)
+        return self.model_copy(update={"image_size": (height, width)})
+
     def context(self) -> TransformContext:
         """Return what transforms may know."""
         return TransformContext(image_size=self.image_size, channels=self.channels)

@@ -54,6 +54,10 @@ EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
 """Kind -> what its factory must return, in words and as a test."""
 
 
+LARGEST_SCALE = 4
+"""Of a transform's ``input_scale``: images of four times the sides take sixteen times the room."""
+
+
 def build(choice: Choice, ctx: Any) -> Any:
     """Return what a component's factory makes.
 
@@ -165,6 +169,10 @@ class CheckedTransform:
         self._transform: BatchTransform = build(choice, ctx)
         self.thread_safe = bool(getattr(self._transform, "thread_safe", True))
         self.geometric = bool(getattr(self._transform, "geometric", False))
+        self.input_scale = getattr(self._transform, "input_scale", 1.0)
+        right = isinstance(self.input_scale, int | float) and 1 <= self.input_scale <= LARGEST_SCALE
+        words = f"a number from 1 to {LARGEST_SCALE}"
+        _expect(choice, right, "input_scale is", self.input_scale, words)
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return the changed batch; PluginError unless it is uint8, of as many images and channels."""

@@ -133,4 +133,26 @@ def check_threads(case: Case) -> None:
     expect(not found.names, f"{calls} without generator=: threads that prepare batches would disturb the training step")
 
 
-TRANSFORM_CHECKS = (check_images, check_one_image, check_grey, check_seed, check_batch, check_threads)
+def check_input_scale(case: Case) -> None:
+    """A transform that asks for larger images says how much larger, and makes images of the network's size of them."""
+    transform = build_transform(case)
+    scale = getattr(transform, "input_scale", 1.0)
+    right = isinstance(scale, float | int) and not isinstance(scale, bool) and 1 <= scale <= 4
+    expect(right, f"input_scale is {scale!r}, not a number from 1 to 4")
+    if scale == 1:
+        return
+    height, width = (round(side * scale) for side in SIZE)
+    images = draw_images().repeat(1, 1, 4, 4)[:, :, :height, :width]
+    found = tuple(apply(transform, images, 0).shape[2:])
+    expect(found == SIZE, f"with input_scale = {scale}, images of {height} x {width} became {found}, not {SIZE}")
+
+
+TRANSFORM_CHECKS = (
+    check_images,
+    check_one_image,
+    check_grey,
+    check_seed,
+    check_batch,
+    check_threads,
+    check_input_scale,
+)

@@ -37,7 +37,8 @@ class PixelCache:
 
     ``digests`` are hashes of the pixels; ``errors`` tell why images are unreadable; ``formats`` are the files' true
     ones ("JPEG"), empty for pixels that came from no file. ``path`` is None, and ``note`` says why, where pixels
-    are not stored.
+    are not stored. ``large`` holds the same images in the size that the transforms of training ask for, if that is
+    another; then ``source`` has both.
     """
 
     key: str
@@ -47,6 +48,7 @@ class PixelCache:
     formats: tuple[str, ...]
     source: PixelSource
     note: str = ""
+    large: PixelCache | None = None
 
 
 def fill_cache(

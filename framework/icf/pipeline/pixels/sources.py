@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,15 +21,35 @@ from icf.pipeline.pixels.reader import ImageReader
 from icf.pipeline.pixels.threads import map_ordered
 
 
-class PixelSource(Protocol):
-    """Preprocessed pixels of any rows of one part of the data."""
+class PixelSource(ABC):
+    """Preprocessed pixels of any rows of one part of the data; several threads may read at once."""
 
+    @abstractmethod
     def gather(self, rows: IntArray) -> torch.Tensor:
         """Return uint8 [B, H, W, C], which belongs to the caller."""
-        ...
+
+    def gather_for_training(self, rows: IntArray) -> torch.Tensor:
+        """Return the same images as the transforms of training get them, which may ask for larger ones."""
+        return self.gather(rows)
 
 
-class MappedPixels:
+class TwoSizes(PixelSource):
+    """The same images in the network's size, and larger ones of which random crops are taken."""
+
+    def __init__(self, plain: PixelSource, large: PixelSource) -> None:
+        self._plain = plain
+        self._large = large
+
+    def gather(self, rows: IntArray) -> torch.Tensor:
+        """Return uint8 [B, H, W, C] of the network's size."""
+        return self._plain.gather(rows)
+
+    def gather_for_training(self, rows: IntArray) -> torch.Tensor:
+        """Return larger images, uint8 [B, H', W', C]."""
+        return self._large.gather(rows)
+
+
+class MappedPixels(PixelSource):
     """A complete cache; pages are shared between processes, and the file is kept while this object lives."""
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +65,7 @@ class MappedPixels:
         return self._pixels.index_select(0, torch.from_numpy(rows))
 
 
-class DecodedPixels:
+class DecodedPixels(PixelSource):
     """Images that are decoded whenever they are asked for, by the same code that fills caches."""
 
     def __init__(self, reader: ImageReader, unreadable: Collection[int] = ()) -> None:
