@@ -178,6 +178,14 @@ def test_mixup_is_that_of_torchvision_and_of_timm(seed: int) -> None:
     assert torch.allclose(soft, labels, atol=1e-6)
 
 
+def test_a_large_batch_is_averaged_like_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, targets = draw_batch(13)
+    mixer = build_mixup(MixParams(**ALWAYS), context(images))
+    whole = mixer(images, targets, seeded())
+    monkeypatch.setattr("icf_augment.mixing.PIECE", 3 * images[0].numel())
+    assert torch.equal(mixer(images, targets, seeded()).images, whole.images)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     height=st.integers(1, 20),
