@@ -8,7 +8,7 @@ import signal
 import time
 import warnings
 from contextlib import contextmanager
-from hashlib import blake2b
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,7 @@ def test_pixels_are_those_of_each_image_in_order(tmp_path):
     assert read(found).dtype == np.uint8
     assert found.formats == ("PNG",) * 5
     assert found.errors == {}
-    hashes = [blake2b(image.tobytes(), digest_size=16).digest() for image in expected]
+    hashes = [sha256(image.tobytes()).digest()[:16] for image in expected]
     assert [digest.ljust(16, b"\0") for digest in found.digests.tolist()] == hashes
 
 

@@ -24,7 +24,7 @@ from icf.pipeline.pixels.table import Digests, ImageTable, read_image_table, wri
 from icf.pipeline.preprocess import Preprocessing
 from icf.sections import Cache
 
-FORMAT = 3
+FORMAT = 4
 """Part of every key: raise it when the same inputs would give other pixels."""
 
 WAIT_SECONDS = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -62,7 +62,8 @@ class TableDraft:
 
 def digest_pixels(pixels: PixelArray) -> bytes:
     """Return a hash of one image, 16 bytes."""
-    return blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
+    # Processors have instructions for SHA-256, which make it twice as fast as BLAKE2.
+    return sha256(np.ascontiguousarray(pixels).data).digest()[:16]
 
 
 def write_image_table(path: Path, table: ImageTable) -> None:
