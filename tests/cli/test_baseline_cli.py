@@ -201,7 +201,7 @@ def test_local_plugins_are_checked_like_installed_ones(capsys):
     checks = json.loads(capsys.readouterr().out)["checks"]
     [failed] = [item for item in checks if item["outcome"] == "failed"]
     assert failed["check"] == "light-import"
-    assert "imports torch; import them in the module that the factory names, or in the factory" in failed["reason"]
+    assert "imports torch; import it in the module that the factory names, or in the factory" in failed["reason"]
     Path("broken.py").write_text("def f(:\n")
     assert main(["check-plugin", "./broken.py"]) == 1
     assert "SyntaxError" in capsys.readouterr().out
