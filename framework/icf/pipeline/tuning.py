@@ -30,7 +30,7 @@ from icf.plan import Plan
 SHORT_WORK = 10_000_000
 """Pixels times epochs of all folds; below it, training ends about when processes of its own would have started."""
 
-START_SECONDS = 10.0
+START_SECONDS = 4.0
 """Until folds train in processes of their own: they import torch again."""
 
 ADVANTAGE = 1.1
