@@ -55,7 +55,8 @@ def may_fork(plan: Plan) -> bool:
 
 def _list_modules(plan: Plan) -> list[str]:
     modules = dict.fromkeys(choice.factory.partition(":")[0] for choice in plan.choices())
-    return ["icf.pipeline.fit", *modules]
+    # torch imports its compiler when the first optimizer is made: for more than a second, in every fold.
+    return ["icf.pipeline.fit", "torch._dynamo", *modules]
 
 
 @contextlib.contextmanager
