@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from icf.errors import IcfError
-from icf.pipeline.files import write_bytes
+from icf.pipeline.files import write_file
 
 
 def save_weights(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None:
     """Write the model's parameters and buffers; ``metadata`` (JSON-able) tells how to use them."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_bytes(path, save(_untie(tensors), metadata={"icf": json.dumps(metadata)}))
+    # Straight into the file: bytes in between would take as much memory again, twice.
+    write_file(path, lambda file: save_file(_untie(tensors), file, metadata={"icf": json.dumps(metadata)}))
 
 
 def _untie(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -52,21 +53,32 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise IcfError(f"{path}: not a weights file of icf: {error}") from error
 
 
-def save_state(folder: Path, epoch: int, model: nn.Module, state: dict[str, Any]) -> None:
-    """Write ``folder/epoch-<n>`` whole or not at all, then remove older ones."""
+def save_state(folder: Path, epoch: int, model: nn.Module, state: dict[str, Any], same: Path | None = None) -> None:
+    """Write ``folder/epoch-<n>`` whole or not at all, then remove older ones.
+
+    ``same`` is a file that holds the model's present weights already, so that they need not be written again.
+    """
     final = folder / f"epoch-{epoch:05d}"
     temporary = folder / f".{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(final, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_weights(temporary / "model.safetensors", model, {"epoch": epoch})
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_bytes(temporary / "state.pt", buffer.getvalue())
+    if same is None or not _link(same, temporary / "model.safetensors"):
+        save_weights(temporary / "model.safetensors", model, {"epoch": epoch})
+    write_file(temporary / "state.pt", lambda file: torch.save(state, file))
     temporary.rename(final)
     for other in list_states(folder):
         if other != final:
             shutil.rmtree(other, ignore_errors=True)
+
+
+def _link(path: Path, other: Path) -> bool:
+    """Give a file a second name, if the file system can; files are replaced and never changed, so both stay whole."""
+    try:
+        os.link(path, other)
+    except OSError:
+        return False
+    return True
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:

@@ -218,8 +218,9 @@ def save_epoch(trainer: Trainer) -> None:
     """
     folder, state = trainer.job.folder, trainer.state
     model = unwrap(trainer.model)
-    if state.best_epoch == state.epoch - 1:
-        checkpoint.save_weights(find_best_weights(trainer), model, describe_weights(trainer))
+    best = find_best_weights(trainer) if state.best_epoch == state.epoch - 1 else None
+    if best is not None:
+        checkpoint.save_weights(best, model, describe_weights(trainer))
     everything = {
         "key": trainer.job.key,
         "optimizer": trainer.optimizer.state_dict(),
@@ -227,7 +228,7 @@ def save_epoch(trainer: Trainer) -> None:
         "scaler": trainer.scaler.state_dict(),
         "training": asdict(state),
     }
-    checkpoint.save_state(folder.checkpoints, state.epoch, model, everything)
+    checkpoint.save_state(folder.checkpoints, state.epoch, model, everything, same=best)
     write_rows(folder.history, state.history)
     _write_progress(trainer, 0, 0.0)
 
