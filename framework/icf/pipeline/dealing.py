@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from icf.components import IntArray
 
@@ -20,6 +19,8 @@ LARGEST_SEARCH = 4000
 
 def deal_rows(targets: IntArray, count: int, seed: int) -> IntArray:
     """Return the fold of each row, int64 [N], stratified by target; raises ValueError for too few rows."""
+    from sklearn.model_selection import StratifiedKFold  # a second of imports, which not every split needs
+
     splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
     return number_parts(splitter.split(targets, targets), len(targets))
 
@@ -50,6 +51,8 @@ def deal_groups(targets: IntArray, groups: IntArray, count: int, seed: int) -> I
     rest = np.flatnonzero(folds == UNASSIGNED)
     left = np.unique(groups[rest], return_inverse=True)[1]
     if left.max() < LARGEST_SEARCH:
+        from sklearn.model_selection import StratifiedGroupKFold
+
         splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
         folds[rest] = number_parts(splitter.split(rest, targets[rest], left), len(rest))
     else:

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import GroupKFold
 
 from icf.components import IntArray
 from icf.errors import DataError
@@ -106,6 +103,9 @@ def _number(values: Sequence[str] | Digests) -> IntArray:
 
 def _find_leaders(groups: IntArray, images: IntArray) -> IntArray:
     """Return for each group the lowest one that it is connected to by rows of the same image."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     count = int(groups.max()) + 1
     nodes = count + int(images.max()) + 1
     rows = coo_array((np.ones(len(groups), np.int8), (groups, count + images)), shape=(nodes, nodes))
@@ -157,6 +157,8 @@ def _divide(method: str, targets: IntArray, groups: IntArray, count: int, seed: 
     if method == "stratified-kfold":
         return deal_rows(targets, count, seed)
     if method == "group-kfold":
+        from sklearn.model_selection import GroupKFold
+
         splitter = GroupKFold(count, shuffle=True, random_state=seed)
         return number_parts(splitter.split(targets, targets, groups), len(targets))
     return deal_groups(targets, groups, count, seed)
