@@ -18,7 +18,7 @@ def test_every_stage_is_run_and_printed():
     lines = [line.split() for line in found.stdout.splitlines()]
     stages = {line[0]: [float(cell.replace(",", "")) for cell in line[-3:]] for line in lines[2:]}
     assert list(stages) == ["start", "index", "prepare", "split", "score"]
-    assert all(seconds > 0 and megabytes > 50 for seconds, _, megabytes in stages.values())
+    assert all(seconds >= 0 and megabytes > 50 for seconds, _, megabytes in stages.values())  # a short one prints 0.0
 
 
 def test_the_peak_is_that_of_the_stage_alone():
