@@ -13,23 +13,6 @@ LOOPBACK = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFF
 """127.0.0.1, ::1 and ::ffff:127.0.0.1 as the kernel writes them on a little-endian machine."""
 
 
-def list_descendants(process: int) -> set[int]:
-    """Return all processes that a process has started, directly or not."""
-    parents: dict[int, int] = {}
-    for folder in PROC.glob("[0-9]*"):
-        try:
-            status = (folder / "stat").read_text()
-        except OSError:
-            continue
-        parents[int(folder.name)] = int(status.rpartition(")")[2].split()[1])
-    found: set[int] = set()
-    newest = {process}
-    while newest:
-        newest = {child for child, parent in parents.items() if parent in newest} - found
-        found |= newest
-    return found
-
-
 def list_listening(processes: Iterable[int]) -> dict[str, str]:
     """Return the TCP sockets on which processes listen: address and port in hexadecimal -> the command."""
     owners: dict[str, int] = {}

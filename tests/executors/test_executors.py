@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.processes import list_descendants
 
 from icf.cli.main import main
 from icf.executors.inline import InlineExecutor
@@ -24,7 +25,7 @@ from icf.pipeline.files import read_json
 from icf.pipeline.jobs import Executor, FoldJob, Placement
 from icf.pipeline.listener import Listener
 from icf.pipeline.run import run_pipeline
-from processes import has_ended, is_loopback, list_descendants, list_listening, read_command
+from processes import has_ended, is_loopback, list_listening, read_command
 from runs import find_run, finish, isolated, start_run, wait_until
 from training import (
     DIGITS,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from icf.components import IntArray
 from icf.errors import IcfError
-from icf.pipeline.files import digest, read_json
+from icf.pipeline.files import digest, read_json, write_file
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.views import choose_views
 
@@ -101,26 +99,22 @@ def write_array(path: Path, shape: tuple[int, ...], dtype: torch.dtype, parts: I
     Raises:
         IcfError: the folder can't be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     stored = np.dtype(np.int16 if dtype == torch.bfloat16 else str(dtype).removeprefix("torch."))
     header = {"descr": np.lib.format.dtype_to_descr(stored), "fortran_order": False, "shape": shape}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             for part in parts:
                 file.write(_to_stored(part).tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+
+    try:
+        write_file(path, write)
     except OSError as error:
         raise IcfError(
             f"can't write embeddings to {path.parent}: {error.strerror or error}; set the environment variable"
             ' ICF_CACHE to a folder that can be written to and has room, or compute.embeddings = "off"'
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _to_stored(values: torch.Tensor) -> np.ndarray:
