@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.inside import make_job, open_plan, open_trainer, prepare_data
-from icf.pipeline.trainer import Trainer
+from icf.pipeline.training.trainer import Trainer
 
 PASSES = 5
 """Later epochs that are timed; a single one takes a fraction of a second."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from icf.pipeline.data.prepare import Prepared, prepare, save_prepared
+from icf.pipeline.data.split import make_split, save_split
 from icf.pipeline.folder import open_run_folder
 from icf.pipeline.jobs import FoldJob
-from icf.pipeline.prepare import Prepared, prepare, save_prepared
-from icf.pipeline.split import make_split, save_split
-from icf.pipeline.team import Team
-from icf.pipeline.trainer import Trainer, build_trainer
+from icf.pipeline.training.team import Team
+from icf.pipeline.training.trainer import Trainer, build_trainer
 from icf.plan import Plan, load_plan
 
 

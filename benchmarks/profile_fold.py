@@ -26,8 +26,8 @@ from benchmarks.machine import describe_machine
 from benchmarks.rows.training import make_large_task, make_small_task
 from benchmarks.task import ONE_FOLD, PLUGIN, write_recipe
 from benchmarks.workspace import Workspace
-from icf.pipeline.fit import fit_fold
 from icf.pipeline.jobs import FoldJob
+from icf.pipeline.training.fit import fit_fold
 
 KINDS = {
     "convolution": ("conv",),

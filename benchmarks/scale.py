@@ -84,7 +84,7 @@ def write_csv(folder: Path, rows: int, classes: int) -> None:
 def index_csv(folder: Path) -> None:
     """Read and check the rows as ``icf check`` does before it opens the first image."""
     from icf import DatasetContext
-    from icf.pipeline.content import check_content
+    from icf.pipeline.data.content import check_content
     from icf_images.listed import load_csv
     from icf_images.plugin import CsvParams
 
@@ -100,9 +100,9 @@ def run_stages(rows: int, classes: int, scored: int, folder: Path) -> dict[str, 
     images.mkdir()
     write_csv(images, rows, classes)
     with stages.stage("start (imports)"):
+        from icf.pipeline.data.prepare import save_prepared
+        from icf.pipeline.data.split import make_split, save_split
         from icf.pipeline.folder import open_run_folder
-        from icf.pipeline.prepare import save_prepared
-        from icf.pipeline.split import make_split, save_split
 
         plan = open_plan(write_recipe(make_recipe(rows, classes), folder), [PLUGIN])
     with stages.stage("index a CSV file"):
@@ -132,7 +132,7 @@ def make_recipe(rows: int, classes: int) -> dict[str, Any]:
 
 def score(plan: Any, rows: int, classes: int) -> None:
     """Score random probabilities, float64 [rows, classes], with an interval from resampled groups."""
-    from icf.pipeline.score import bootstrap, build_metrics
+    from icf.pipeline.results.score import bootstrap, build_metrics
 
     generator = np.random.default_rng(0)
     probabilities = generator.random((rows, classes))

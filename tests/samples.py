@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from icf.pipeline.data.prepare import Rows
+from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.pixels.cache import PixelCache
 from icf.pipeline.pixels.reader import ImageReader
 from icf.pipeline.pixels.sources import DecodedPixels
-from icf.pipeline.prepare import Rows
-from icf.pipeline.preprocess import Preprocessing
 from icf.plan import Choice
 
 

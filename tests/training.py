@@ -13,13 +13,13 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from icf.executors.inline import InlineExecutor
+from icf.pipeline.data.prepare import prepare, save_prepared
+from icf.pipeline.data.split import make_split, save_split
 from icf.pipeline.files import read_probabilities
-from icf.pipeline.fit import fit_fold
 from icf.pipeline.folder import FoldFolder, open_run_folder
 from icf.pipeline.jobs import Executor, FoldJob, Placement, Workload
-from icf.pipeline.prepare import prepare, save_prepared
 from icf.pipeline.seeds import Purpose, derive_seed
-from icf.pipeline.split import make_split, save_split
+from icf.pipeline.training.fit import fit_fold
 from icf.plan import Plan, load_plan
 
 DIGITS = Path(__file__).parents[1] / "recipes" / "digits.toml"

@@ -16,9 +16,9 @@ from icf.executors.placement import SHORT_WORK, check_request, choose_name, coun
 from icf.executors.process import ProcessExecutor
 from icf.executors.ray_task import RayTaskExecutor
 from icf.executors.ray_train import RayTrainExecutor, count_capacity, describe_shortage
+from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.jobs import Placement, Workload
-from icf.pipeline.preprocess import Preprocessing
-from icf.pipeline.tuning import Tuning
+from icf.pipeline.training.tuning import Tuning
 from training import make_plan
 
 LONG, SHORT = SHORT_WORK, SHORT_WORK - 1

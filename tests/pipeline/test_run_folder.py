@@ -13,12 +13,12 @@ import torch
 
 from icf.errors import IcfError
 from icf.executors.inline import InlineExecutor
-from icf.pipeline.checkpoint import list_states, load_weights, read_metadata, read_state
 from icf.pipeline.files import read_json, write_bytes, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
 from icf.pipeline.jobs import Executor, Placement, Workload, read_placement
 from icf.pipeline.listener import Listener
 from icf.pipeline.run import run_pipeline
+from icf.pipeline.training.checkpoint import list_states, load_weights, read_metadata, read_state
 from icf.plan import Plan, load_plan
 from training import fit, make_plan, place_inline
 

@@ -56,7 +56,7 @@ def may_fork(plan: Plan) -> bool:
 def _list_modules(plan: Plan) -> list[str]:
     modules = dict.fromkeys(choice.factory.partition(":")[0] for choice in plan.choices())
     # torch imports its compiler when the first optimizer is made: for more than a second, in every fold.
-    return ["icf.pipeline.fit", "torch._dynamo", *modules]
+    return ["icf.pipeline.training.fit", "torch._dynamo", *modules]
 
 
 @contextlib.contextmanager

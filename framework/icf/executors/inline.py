@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from icf.errors import IcfError, one_line
-from icf.pipeline.fit import fit_fold
 from icf.pipeline.jobs import FoldJob
+from icf.pipeline.training.fit import fit_fold
 
 
 class InlineExecutor:

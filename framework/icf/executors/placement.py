@@ -10,8 +10,8 @@ import torch
 from icf.errors import IcfError
 from icf.pipeline.cache import count_cores
 from icf.pipeline.jobs import Executor, Placement, Workload
-from icf.pipeline.network import choose_device
-from icf.pipeline.tuning import SHORT_WORK, tune
+from icf.pipeline.training.network import choose_device
+from icf.pipeline.training.tuning import SHORT_WORK, tune
 from icf.plan import Plan
 from icf.sections import Compute
 

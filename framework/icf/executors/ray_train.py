@@ -120,9 +120,9 @@ def train_in_worker(config: dict[str, Any]) -> None:
     """Train a fold in one worker of a Ray Train group."""
     import torch
 
-    from icf.pipeline.fit import fit_fold
-    from icf.pipeline.network import choose_device
-    from icf.pipeline.team import DistributedTeam, Team
+    from icf.pipeline.training.fit import fit_fold
+    from icf.pipeline.training.network import choose_device
+    from icf.pipeline.training.team import DistributedTeam, Team
 
     job: FoldJob = config["job"]
     if _failure_file(job).exists():

@@ -12,13 +12,10 @@ import torch
 from icf.components import LossContext, OptimizerContext, SamplerContext, SchedulerContext
 from icf.errors import PluginError, Problem
 from icf.local import restore_local_plugins
-from icf.pipeline.batches import Batches
+from icf.pipeline.data.prepare import Prepared, describe_facts, prepare
+from icf.pipeline.data.split import make_split
 from icf.pipeline.listener import Listener
-from icf.pipeline.mixing import build_mixing
-from icf.pipeline.network import build_model, choose_device, choose_precision, group_parameters
-from icf.pipeline.order import find_costly_orders, read_whole_images
-from icf.pipeline.prepare import Prepared, describe_facts, prepare
-from icf.pipeline.products import (
+from icf.pipeline.results.products import (
     CheckedSchedule,
     blame,
     build,
@@ -27,8 +24,11 @@ from icf.pipeline.products import (
     check_logits,
     check_loss,
 )
-from icf.pipeline.split import make_split
-from icf.pipeline.trial import try_components
+from icf.pipeline.training.batches import Batches
+from icf.pipeline.training.mixing import build_mixing
+from icf.pipeline.training.network import build_model, choose_device, choose_precision, group_parameters
+from icf.pipeline.training.order import find_costly_orders, read_whole_images
+from icf.pipeline.training.trial import try_components
 from icf.plan import Plan
 
 SEEDS = 32

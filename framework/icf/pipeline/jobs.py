@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.files import read_json
 from icf.pipeline.folder import FoldFolder, RunFolder
-from icf.pipeline.preprocess import Preprocessing
 from icf.plan import Plan
 
 

@@ -13,17 +13,17 @@ from torch import nn
 from icf.components import FloatArray, PixelArray
 from icf.errors import BadImagesError, IcfError, Problem
 from icf.local import LocalPlugin, match_local_plugins, restore_local_plugins
-from icf.pipeline.batches import Batches
-from icf.pipeline.checkpoint import load_weights, read_metadata
-from icf.pipeline.ensemble import combine
+from icf.pipeline.data.preprocess import Preprocessing
+from icf.pipeline.data.stored_images import store_images
 from icf.pipeline.files import read_json
 from icf.pipeline.folder import RunFolder
-from icf.pipeline.inference import predict_probabilities
 from icf.pipeline.jobs import read_placement
-from icf.pipeline.network import build_model, choose_device, choose_precision
 from icf.pipeline.pixels.cache import list_errors
-from icf.pipeline.preprocess import Preprocessing
-from icf.pipeline.stored_images import store_images
+from icf.pipeline.results.ensemble import combine
+from icf.pipeline.results.inference import predict_probabilities
+from icf.pipeline.training.batches import Batches
+from icf.pipeline.training.checkpoint import load_weights, read_metadata
+from icf.pipeline.training.network import build_model, choose_device, choose_precision
 from icf.plan import Plan
 
 

@@ -12,21 +12,21 @@ from typing import Any
 from icf.errors import FoldError
 from icf.events import RunEnd, RunStart
 from icf.local import restore_local_plugins
-from icf.pipeline.embed import save_embeddings, wants_embeddings
-from icf.pipeline.embeddings import EmbeddingFiles, read_embedding_files
-from icf.pipeline.ensemble import ensemble
+from icf.pipeline.data.prepare import Prepared, describe_facts, prepare, save_prepared
+from icf.pipeline.data.split import Split, make_split, save_split
+from icf.pipeline.data.stored_images import describe_source
 from icf.pipeline.environment import describe_environment
 from icf.pipeline.files import digest, read_json, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
+from icf.pipeline.frozen.embed import save_embeddings, wants_embeddings
+from icf.pipeline.frozen.embeddings import EmbeddingFiles, read_embedding_files
 from icf.pipeline.jobs import FoldJob, Place, Placement, Workload, read_placement
 from icf.pipeline.listener import Listener, RunResult
-from icf.pipeline.observers import Observers
-from icf.pipeline.prepare import Prepared, describe_facts, prepare, save_prepared
-from icf.pipeline.report import write_report
-from icf.pipeline.split import Split, make_split, save_split
-from icf.pipeline.stored_images import describe_source
-from icf.pipeline.submission import write_submission
-from icf.pipeline.trial import try_components
+from icf.pipeline.results.ensemble import ensemble
+from icf.pipeline.results.report import write_report
+from icf.pipeline.results.submission import write_submission
+from icf.pipeline.training.observers import Observers
+from icf.pipeline.training.trial import try_components
 from icf.pipeline.watch import run_folds
 from icf.plan import Plan
 

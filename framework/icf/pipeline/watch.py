@@ -13,7 +13,7 @@ from icf.events import EpochEnd, FoldEnd, FoldStart
 from icf.pipeline.files import read_json
 from icf.pipeline.jobs import Executor, FoldJob
 from icf.pipeline.listener import FoldStatus, Listener
-from icf.pipeline.observers import Observers
+from icf.pipeline.training.observers import Observers
 
 FIXED = ("epoch", "train_loss", "val_loss", "learning_rate", "images_per_second")
 

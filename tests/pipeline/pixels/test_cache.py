@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 from icf.errors import IcfError, PluginError
-from icf.pipeline import preprocess as preprocess_module
 from icf.pipeline.cache import cache_dir
+from icf.pipeline.data import preprocess as preprocess_module
+from icf.pipeline.data.preprocess import Preprocessor
 from icf.pipeline.pixels.cache import PixelCache, fill_cache, list_errors
 from icf.pipeline.pixels.decode import decode_image
-from icf.pipeline.preprocess import Preprocessor
 from icf.sections import Cache
 from samples import choose_transform, draw_photo, make_preprocessing, save_photo
 

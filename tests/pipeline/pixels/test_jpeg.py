@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from icf.pipeline.data.preprocess import Preprocessor
 from icf.pipeline.pixels import decode as decode_module
 from icf.pipeline.pixels.decode import UnreadableImageError, decode_image
-from icf.pipeline.preprocess import Preprocessor
 from samples import choose_transform, draw_photo, make_preprocessing
 
 

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from icf.components import PixelArray
 from icf.errors import IcfError, Problem
+from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.files import digest
 from icf.pipeline.pixels.decode import describe_decoders
 from icf.pipeline.pixels.fill import Progress, fill_array, survey
@@ -21,7 +22,6 @@ from icf.pipeline.pixels.reader import ImageReader
 from icf.pipeline.pixels.room import GB, CacheFiles, make_room
 from icf.pipeline.pixels.sources import DecodedPixels, MappedPixels, PixelSource
 from icf.pipeline.pixels.table import Digests, ImageTable, read_image_table, write_image_table
-from icf.pipeline.preprocess import Preprocessing
 from icf.sections import Cache
 
 FORMAT = 4

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from icf.components import PixelArray
+from icf.pipeline.data.preprocess import Preprocessing, Preprocessor
 from icf.pipeline.pixels.decode import to_pixels
-from icf.pipeline.preprocess import Preprocessing, Preprocessor
 
 Images: TypeAlias = "Sequence[Path] | PixelArray"
 """Files, or uint8 [N, H, W] or [N, H, W, C]."""

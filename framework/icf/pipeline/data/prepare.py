@@ -1,0 +1,258 @@
+"""Stage "prepare": list the data, decode every image once, and stop at what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icf.components import (
+    DatasetContent,
+    IntArray,
+    ModelContext,
+    PixelArray,
+    Samples,
+    SubmissionFormat,
+)
+from icf.errors import BadImagesError, Problem
+from icf.pipeline.data.content import check_classes
+from icf.pipeline.data.preprocess import Preprocessing, describe_preprocessing, measure_statistics
+from icf.pipeline.data.stored_images import describe_source, find_scale, read_content, store_images
+from icf.pipeline.files import digest, digest_strings, write_json, write_table
+from icf.pipeline.folder import RunFolder
+from icf.pipeline.pixels.cache import PixelCache, list_errors
+from icf.pipeline.pixels.decode import has_wrong_suffix
+from icf.pipeline.pixels.table import Digests
+from icf.plan import Plan
+
+StageProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Rows that can be used: ids, targets int64 [N] (-1 unknown), groups, folds, and rows of the pixel cache."""
+
+    ids: tuple[str, ...]
+    targets: IntArray
+    groups: tuple[str, ...] | None
+    folds: IntArray | None
+    pixel_rows: IntArray
+    cache: PixelCache
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def digests(self) -> Digests:
+        """A hash of each row's pixels, bytes [N]; equal images have equal hashes, and unreadable ones empty."""
+        found = self.cache.digests[self.pixel_rows]
+        found[self.pixel_rows < 0] = b""
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The data of a run, checked and decoded."""
+
+    classes: tuple[str, ...]
+    train: Rows
+    test: Rows | None
+    submission: SubmissionFormat | None
+    preprocessing: Preprocessing
+    notes: tuple[str, ...]
+    weights: str
+    warnings: tuple[str, ...] = ()
+    skipped: tuple[Problem, ...] = field(default=())
+
+    @property
+    def key(self) -> str:
+        """A hash of everything that later stages see of the data."""
+        rows = [r for r in (self.train, self.test) if r is not None]
+        spec = self.preprocessing.model_dump(mode="json")
+        return digest(spec, list(self.classes), *[_digest_rows(r) for r in rows])
+
+
+def prepare(plan: Plan, progress: StageProgress) -> Prepared:
+    """Return the checked data of a plan.
+
+    Raises:
+        DataError: the data set is empty, has one class, or contradicts itself.
+        BadImagesError: images that can't be read, unless dataset.on_bad_image = "skip".
+        PluginError: a component failed, or pretrained weights can't be had.
+    """
+    content = read_content(plan)
+    info = plan.model.inspect_model(_describe_model_context(plan, content))
+    spec = describe_preprocessing(plan, info, _find_size(content.train.images))
+    train = _store(plan, content.train, spec, "train images", progress, find_scale(plan, spec))
+    test = _store(plan, content.test, spec, "test images", progress) if content.test is not None else None
+    skipped = _find_bad_images(plan, content, train, test)
+    train_rows = _drop_bad_rows(content.train, train)
+    check_classes(train_rows.targets, content.classes)
+    spec = _fill_statistics(spec, train_rows)
+    test_rows = _keep_all_rows(content.test, test) if content.test is not None and test is not None else None
+    return Prepared(
+        classes=content.classes,
+        train=train_rows,
+        test=test_rows,
+        submission=content.submission,
+        preprocessing=spec,
+        notes=content.notes,
+        weights=info.weights,
+        warnings=tuple(_find_warnings(content, train_rows, test_rows)),
+        skipped=tuple(skipped),
+    )
+
+
+def save_prepared(data: Prepared, folder: RunFolder) -> None:
+    """Write data.json and test_rows.parquet, which is what workers read."""
+    if data.test is not None:
+        test = data.test
+        write_table(folder.test_rows, {"id": test.ids, "target": test.targets, "row": test.pixel_rows})
+    write_json(
+        folder.data,
+        {
+            "key": data.key,
+            "classes": list(data.classes),
+            "preprocessing": data.preprocessing.model_dump(mode="json"),
+            "pixels": {
+                part: describe_source(rows.cache)
+                for part, rows in (("train", data.train), ("test", data.test))
+                if rows is not None
+            },
+            "weights": data.weights,
+            "notes": list(data.notes),
+            "warnings": list(data.warnings),
+            "skipped": [{"where": p.where, "reason": p.message} for p in data.skipped],
+        },
+    )
+
+
+def _describe_model_context(plan: Plan, content: DatasetContent) -> ModelContext:
+    section = plan.recipe.transforms
+    size = section.image_size or _find_size(content.train.images) or (224, 224)
+    return ModelContext(num_classes=len(content.classes), channels=section.channels, image_size=size)
+
+
+def _find_size(images: Sequence[Path] | PixelArray) -> tuple[int, int] | None:
+    return (images.shape[1], images.shape[2]) if isinstance(images, np.ndarray) else None
+
+
+def _store(
+    plan: Plan, samples: Samples, spec: Preprocessing, what: str, progress: StageProgress, scale: float = 1.0
+) -> PixelCache:
+    return store_images(plan, samples.images, spec, lambda done, total: progress(what, done, total), scale)
+
+
+def _find_bad_images(plan: Plan, content: DatasetContent, train: PixelCache, test: PixelCache | None) -> list[Problem]:
+    bad = list_errors(train, content.train.images)
+    if content.test is not None and test is not None:
+        bad += list_errors(test, content.test.images)
+    if bad and plan.recipe.dataset.on_bad_image == "error":
+        title = 'images that can\'t be read (repair or remove them, or set dataset.on_bad_image = "skip")'
+        raise BadImagesError(title, bad)
+    return bad
+
+
+def _drop_bad_rows(samples: Samples, cache: PixelCache) -> Rows:
+    keep = np.array([row for row in range(len(samples)) if row not in cache.errors], dtype=np.int64)
+    targets = np.asarray(samples.targets, dtype=np.int64)[keep]
+    return Rows(
+        ids=tuple(samples.ids[row] for row in keep),
+        targets=targets,
+        groups=tuple(samples.groups[row] for row in keep) if samples.groups is not None else None,
+        folds=np.asarray(samples.folds, dtype=np.int64)[keep] if samples.folds is not None else None,
+        pixel_rows=keep,
+        cache=cache,
+        sources=_list_sources(samples, keep),
+    )
+
+
+def _keep_all_rows(samples: Samples, cache: PixelCache) -> Rows:
+    """Keep unreadable test rows, with pixel row -1: a submission needs every row."""
+    rows = np.arange(len(samples))
+    pixel_rows = np.array([-1 if row in cache.errors else row for row in rows], dtype=np.int64)
+    unknown = np.full(len(samples), -1, dtype=np.int64)
+    targets = unknown if samples.targets is None else np.asarray(samples.targets, dtype=np.int64)
+    return Rows(
+        ids=tuple(samples.ids),
+        targets=targets,
+        groups=None,
+        folds=None,
+        pixel_rows=pixel_rows,
+        cache=cache,
+        sources=_list_sources(samples, rows),
+    )
+
+
+def _list_sources(samples: Samples, rows: IntArray) -> tuple[str, ...]:
+    if isinstance(samples.images, np.ndarray):
+        return tuple(samples.ids[row] for row in rows)
+    return tuple(str(samples.images[row]) for row in rows)
+
+
+def _fill_statistics(spec: Preprocessing, train: Rows) -> Preprocessing:
+    if spec.mean is not None and spec.std is not None:
+        return spec
+    mean, std = measure_statistics(train.cache.source.gather, train.pixel_rows)
+    return spec.model_copy(update={"mean": spec.mean or mean, "std": spec.std or std})
+
+
+def _find_warnings(content: DatasetContent, train: Rows, test: Rows | None) -> list[str]:
+    found = []
+    counts = np.bincount(train.targets, minlength=len(content.classes))
+    empty = [content.classes[index] for index in np.flatnonzero(counts == 0)]
+    if empty:
+        found.append(f"classes without a training row, which can never be learned: {', '.join(empty)}")
+    found += _find_contradictions(train)
+    found += _find_lying_suffixes(content.train, train.cache)
+    found += _find_lying_suffixes(content.test, test.cache) if content.test and test else []
+    return found + sorted({rows.cache.note for rows in (train, test) if rows is not None and rows.cache.note})
+
+
+def _find_contradictions(train: Rows) -> list[str]:
+    labels: dict[bytes, set[int]] = {}
+    names: dict[bytes, str] = {}
+    for name, key, target in zip(train.ids, train.digests.tolist(), train.targets.tolist(), strict=True):
+        labels.setdefault(key, set()).add(target)
+        names.setdefault(key, name)
+    twisted = [names[key] for key, targets in labels.items() if len(targets) > 1]
+    if not twisted:
+        return []
+    return [f"{len(twisted)} images occur more than once with different labels, for example {twisted[0]!r}"]
+
+
+def _find_lying_suffixes(samples: Samples, cache: PixelCache) -> list[str]:
+    if isinstance(samples.images, np.ndarray):
+        return []
+    pairs = zip(samples.images, cache.formats, strict=True)
+    lying = [(path, true) for path, true in pairs if has_wrong_suffix(path, true)]
+    if not lying:
+        return []
+    path, true = lying[0]
+    return [f"{len(lying)} files have the suffix of another format (read all the same): {path.name} is {true}"]
+
+
+def _digest_rows(rows: Rows) -> str:
+    groups = rows.groups or ()
+    folds = [] if rows.folds is None else rows.folds.tolist()
+    parts = [digest_strings(rows.ids), digest_strings(groups)]
+    return digest(*parts, rows.digests.tobytes(), rows.targets.tobytes(), rows.pixel_rows.tobytes(), folds)
+
+
+def describe_facts(data: Prepared) -> dict[str, Any]:
+    """Return what a person wants to know of the data at a glance."""
+    counts = np.bincount(data.train.targets, minlength=len(data.classes))
+    return {
+        "training rows": len(data.train),
+        "groups": len(set(data.train.groups)) if data.train.groups else None,
+        "test rows": len(data.test) if data.test else 0,
+        "classes": len(data.classes),
+        "rows per class": f"{counts.min():,} to {counts.max():,}",
+        "image": f"{data.preprocessing.image_size[0]} x {data.preprocessing.image_size[1]}"
+        f" x {data.preprocessing.channels}",
+        "skipped images": len(data.skipped),
+    }

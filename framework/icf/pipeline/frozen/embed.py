@@ -1,0 +1,280 @@
+"""Stage "embed": run the frozen layers once over every view of every image, for all folds and epochs."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from icf.components import IntArray
+from icf.errors import PluginError
+from icf.pipeline.cache import cache_dir, count_cores
+from icf.pipeline.data.inputs import open_train_images
+from icf.pipeline.data.prepare import Prepared, Rows
+from icf.pipeline.environment import describe_environment
+from icf.pipeline.files import digest, write_json
+from icf.pipeline.folder import RunFolder
+from icf.pipeline.frozen.embeddings import AUGMENTED, PLAIN, EmbeddingFiles, write_array
+from icf.pipeline.frozen.saving import judge_saving, measure_seconds
+from icf.pipeline.frozen.separation import (
+    Embedder,
+    InseparableError,
+    Separation,
+    check_separation,
+    digest_frozen,
+    separate,
+)
+from icf.pipeline.frozen.views import ViewBatches, count_views
+from icf.pipeline.results.products import blame
+from icf.pipeline.training.batches import Batches, make_view
+from icf.pipeline.training.network import autocast, build_model, choose_device, choose_precision, find_head
+from icf.plan import Plan
+
+FORMAT = 1
+"""Part of every file's name: raise it when the same inputs would give other numbers."""
+
+BATCH_SIZE = {"cpu": 16, "cuda": 256}
+"""Images per pass: on a CPU, the activations of more would not fit its caches."""
+
+TRIAL_ROWS = 8
+
+Read = Callable[[IntArray], torch.Tensor]
+Progress = Callable[[str, int, int], None]
+
+
+def wants_embeddings(plan: Plan) -> bool:
+    """Tell whether a plan freezes layers, and lets them run beforehand."""
+    return plan.recipe.model.freeze != "none" and plan.recipe.compute.embeddings == "auto"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The frozen part of a network, in evaluation mode; its embeddings are ``dtype`` [N, *shape]."""
+
+    plan: Plan
+    embedder: Embedder
+    device: torch.device
+    precision: torch.dtype | None
+    dropout: float
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    weights: str
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings of images float32 [N, C, H, W]."""
+        with blame(self.plan.model, "on a batch of images"), autocast(self.device, self.precision):
+            return self.embedder(images)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One file to be written: an array of ``count`` rows for each of ``reads``, which give images of ``rows``."""
+
+    name: str
+    path: Path
+    rows: IntArray
+    count: int
+    reads: tuple[Read, ...]
+
+
+def embed_images(plan: Plan, data: Prepared, folds: int, progress: Progress) -> EmbeddingFiles:
+    """Return the embeddings of all training and test images; compute those that are not in the cache yet.
+
+    Raises:
+        InseparableError: the frozen layers can't run apart, or it would not pay.
+        IcfError: the model can't be built or fails, or the cache can't be written to.
+    """
+    if count_views(plan) is None:
+        raise InseparableError("every epoch draws new images; model.views would give a number of them")
+    backbone = build_backbone(plan, data, folds)
+    if plan.recipe.model.freeze != "backbone":
+        check_saving(backbone, data, folds)
+    key = digest(FORMAT, data.key, _describe_backbone(backbone))
+    train = _list_train_tasks(backbone, data, key)
+    test = _list_test_tasks(backbone, data, key)
+    _write([task for task in (*train, *test) if not task.path.exists()], backbone, progress)
+    return EmbeddingFiles(
+        dtype=str(backbone.dtype).removeprefix("torch."),
+        length=math.prod(backbone.shape),
+        dropout=backbone.dropout,
+        views=len(train[-1].reads),
+        train={task.name: task.path for task in train},
+        test={task.name: task.path for task in test},
+    )
+
+
+def save_embeddings(plan: Plan, data: Prepared, folds: int, folder: RunFolder, progress: Progress) -> None:
+    """Write embeddings.json: where the embeddings are, or the reason why the folds train without."""
+    try:
+        files, reason = embed_images(plan, data, folds, progress).model_dump(mode="json"), None
+    except InseparableError as error:
+        files, reason = None, str(error)
+    write_json(folder.embeddings, {"reason": reason, "files": files})
+
+
+def build_backbone(plan: Plan, data: Prepared, folds: int) -> Backbone:
+    """Build the network, and check that its parts can run apart, and that the frozen one is the same in all folds.
+
+    Raises:
+        InseparableError: with the reason why not.
+    """
+    if plan.mixers:
+        raise InseparableError("transforms.mix makes other images in every step")
+    device = choose_device(plan.recipe.compute.device)
+    classes, spec = len(data.classes), data.preprocessing
+    images = Batches(data.train.cache.source, spec, device).read(data.train.pixel_rows[:TRIAL_ROWS])
+
+    def build(fold: int) -> Separation:
+        model = build_model(plan, classes, spec, fold).to(device)
+        with blame(plan.model, "when taken apart"):
+            return separate(plan, model, classes)
+
+    parts, other = build(0), build(1 if folds > 1 else 0)
+    weights = digest_frozen(parts)
+    if digest_frozen(other) != weights:
+        raise InseparableError("their weights are random, so they differ between folds")
+    with blame(plan.model, "on a batch of images"):
+        dropout = check_separation(other, _find_last_layer(plan, other.model, classes), images)
+    precision = choose_precision(plan.recipe.compute.precision, parts.model, device)
+    parts.model.eval()
+    with blame(plan.model, "on a batch of images"), autocast(device, precision):
+        example = parts.embed(images)
+    return Backbone(plan, parts.embed, device, precision, dropout, tuple(example.shape[1:]), example.dtype, weights)
+
+
+def _find_last_layer(plan: Plan, model: nn.Module, num_classes: int) -> nn.Module | None:
+    with contextlib.suppress(PluginError):
+        return find_head(model, num_classes, plan.model.source)
+    return None
+
+
+def _describe_backbone(backbone: Backbone) -> dict[str, object]:
+    """Return everything but the images that can change an embedding."""
+    plan = backbone.plan
+    local = plan.find_local_plugins((plan.model, *plan.train_transforms, *plan.shared_transforms))
+    return {
+        "model": plan.model.model_dump(mode="json"),
+        "weights": backbone.weights,
+        "precision": str(backbone.precision),
+        "device": backbone.device.type,
+        "packages": describe_environment()["packages"],
+        "local": [plugin.hash for plugin in local],
+    }
+
+
+def _list_train_tasks(backbone: Backbone, data: Prepared, key: str) -> list[_Task]:
+    plan = backbone.plan
+    images = open_train_images(plan, data.train.cache.source, data.preprocessing, backbone.device)
+    tasks = _list_plain_tasks(plan, data.train, images, digest(key, "train"))
+    if isinstance(images, ViewBatches):
+        choices = [choice.model_dump(mode="json") for choice in plan.train_transforms]
+        name = digest(key, choices, images.views, plan.recipe.train.seed)
+        reads = [partial(images.read_view, view=view) for view in range(images.views)]
+        tasks.append(_make_task(AUGMENTED, name, data.train, reads))
+    return tasks
+
+
+def _list_test_tasks(backbone: Backbone, data: Prepared, key: str) -> list[_Task]:
+    if data.test is None:
+        return []
+    images = Batches(data.test.cache.source, data.preprocessing, backbone.device)
+    return _list_plain_tasks(backbone.plan, data.test, images, digest(key, "test"))
+
+
+def _list_plain_tasks(plan: Plan, rows: Rows, images: Batches, key: str) -> list[_Task]:
+    views = (None, *plan.recipe.inference.tta)
+    return [_make_task(view or PLAIN, digest(key, view), rows, [partial(_read_view, images, view)]) for view in views]
+
+
+def _read_view(images: Batches, view: str | None, rows: IntArray) -> torch.Tensor:
+    return make_view(images.read(rows), view)
+
+
+def _make_task(name: str, key: str, rows: Rows, reads: Sequence[Read]) -> _Task:
+    usable = rows.pixel_rows[rows.pixel_rows >= 0]
+    count = int(usable.max(initial=-1)) + 1
+    return _Task(name, cache_dir() / "embeddings" / f"{key}.npy", usable, count, tuple(reads))
+
+
+def check_saving(backbone: Backbone, data: Prepared, folds: int) -> None:
+    """Raise InseparableError unless embeddings, which may be larger than images, are read sooner than computed."""
+    spec, device = data.preprocessing, backbone.device
+    images = Batches(data.train.cache.source, spec, device).read(data.train.pixel_rows[:TRIAL_ROWS])
+    stored = torch.zeros((TRIAL_ROWS * 8, *backbone.shape), dtype=backbone.dtype)
+    rows = torch.arange(0, len(stored), 8)
+    computing = measure_seconds(lambda: backbone.embed(images)) / len(images)
+    reading = measure_seconds(lambda: stored.index_select(0, rows).to(device)) / len(rows)
+    views = count_views(backbone.plan) or 1
+    passes = folds * backbone.plan.recipe.train.epochs / views
+    reason = judge_saving(computing, reading, passes, len(data.train) * (views + 1) * stored[0].nbytes)
+    if reason:
+        raise InseparableError(reason)
+
+
+def _write(tasks: Sequence[_Task], backbone: Backbone, progress: Progress) -> None:
+    _check_room(tasks, backbone)
+    total = sum(task.count * len(task.reads) for task in tasks)
+    done = 0
+
+    def count(parts: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        nonlocal done
+        for part in parts:
+            done += len(part)
+            progress("images", done, total)
+            yield part
+
+    for task in tasks:
+        shape = (task.count * len(task.reads), *backbone.shape)
+        write_array(task.path, shape, backbone.dtype, count(_compute(task, backbone)))
+
+
+def _compute(task: _Task, backbone: Backbone) -> Iterator[torch.Tensor]:
+    """Yield the embeddings of a task, batch after batch; on a CPU, each core computes batches of its own.
+
+    Cores that work on one batch together wait for each other in every layer, much longer where others use them, too.
+    """
+    size = BATCH_SIZE[backbone.device.type]
+    batches = (
+        (read, range(start, min(start + size, task.count)))
+        for read in task.reads
+        for start in range(0, task.count, size)
+    )
+    workers = count_cores() if backbone.device.type == "cpu" else 1
+
+    def compute(read: Read, rows: range) -> torch.Tensor:
+        positions = np.arange(rows.start, rows.stop)
+        usable = np.isin(positions, task.rows)
+        # Images that could not be read keep their place.
+        values = torch.zeros((len(positions), *backbone.shape), dtype=backbone.dtype)
+        if usable.any():
+            values[torch.from_numpy(usable)] = backbone.embed(read(positions[usable])).cpu()
+        return values
+
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting: deque[Future[torch.Tensor]] = deque()
+        for batch in batches:
+            waiting.append(pool.submit(compute, *batch))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _check_room(tasks: Sequence[_Task], backbone: Backbone) -> None:
+    rows = sum(task.count * len(task.reads) for task in tasks)
+    needed = rows * math.prod(backbone.shape) * backbone.dtype.itemsize
+    folder = cache_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InseparableError(f"embeddings of {needed / 1e9:,.1f} GB have no room in {folder} ({free / 1e9:,.1f} GB)")

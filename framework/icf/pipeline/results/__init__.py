@@ -1,0 +1,1 @@
+"""After the folds: inference, ensembling, scores, the submission and the report."""

@@ -1,0 +1,134 @@
+"""Batches: gathered from the pixel cache as uint8, augmented as a batch, normalised last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from icf.components import BatchTransform, IntArray
+from icf.errors import PluginError
+from icf.pipeline.data.preprocess import Preprocessing
+from icf.pipeline.pixels.sources import PixelSource
+
+PIECE = 2**18
+"""Values that are normalised at once on a CPU, 1 MiB: of 2**15 to 2**19 the best with one thread and with two."""
+
+VIEWS = ("horizontal-flip", "vertical-flip")
+
+
+class Batches:
+    """Network inputs for any rows of one source of pixels."""
+
+    def __init__(
+        self, source: PixelSource, spec: Preprocessing, device: torch.device, augment: Sequence[BatchTransform] = ()
+    ) -> None:
+        self._source = source
+        self._spec = spec
+        self._device = device
+        self._augment = augment
+        self._mean = _to_channels(spec.mean, device) * 255
+        self._scale = 1 / (_to_channels(spec.std, device) * 255)
+
+    def read(self, rows: IntArray) -> torch.Tensor:
+        """Return float32 [B, C, H, W] on the device, in channels-last memory, not augmented."""
+        return self.normalise(self._gather(rows))
+
+    def read_views(self, rows: IntArray, views: Sequence[str]) -> Iterator[torch.Tensor]:
+        """Yield what ``read`` returns, and then each test-time view of it; every image is read once."""
+        images = self.read(rows)
+        for view in (None, *views):
+            yield make_view(images, view)
+
+    @property
+    def thread_safe(self) -> bool:
+        """Tell whether a thread may augment while another trains."""
+        return all(getattr(transform, "thread_safe", True) for transform in self._augment)
+
+    def read_augmented(self, rows: IntArray, seed: int) -> torch.Tensor:
+        """Return float32 [B, C, H, W], augmented with randomness from ``seed`` alone."""
+        return self.deliver(self.prepare(rows, seed))
+
+    def read_levels(self, rows: IntArray, seed: int) -> torch.Tensor:
+        """Return uint8 [B, C, H, W] on the device, augmented like ``read_augmented``, for ``normalise``."""
+        return self.deliver_levels(self.prepare_levels(rows, seed))
+
+    def prepare(self, rows: IntArray, seed: int) -> torch.Tensor:
+        """Do what a thread beside the training can do: everything on a CPU, and up to the copy for a GPU."""
+        images = self.prepare_levels(rows, seed)
+        return images if self._device.type == "cuda" else self.normalise(images)
+
+    def deliver(self, prepared: torch.Tensor) -> torch.Tensor:
+        """Return float32 [B, C, H, W] on the device from what ``prepare`` returned."""
+        return self.normalise(prepared) if self._device.type == "cuda" else prepared
+
+    def prepare_levels(self, rows: IntArray, seed: int) -> torch.Tensor:
+        """Do the part of ``read_levels`` that a thread beside the training can do: everything but the copy."""
+        images = self.augment(rows, seed)
+        return images.pin_memory() if self._device.type == "cuda" else images
+
+    def deliver_levels(self, prepared: torch.Tensor) -> torch.Tensor:
+        """Return uint8 [B, C, H, W] on the device from what ``prepare_levels`` returned."""
+        return prepared.to(self._device, non_blocking=True)
+
+    def augment(self, rows: IntArray, seed: int) -> torch.Tensor:
+        """Return augmented uint8 [B, C, H, W].
+
+        Raises:
+            PluginError: a transform returned another size or type than the network takes.
+        """
+        images = self._source.gather_for_training(rows).permute(0, 3, 1, 2)
+        generator = torch.Generator().manual_seed(seed)
+        for transform in self._augment:
+            images = transform(images, generator)
+        expected = (len(rows), self._spec.channels, *self._spec.image_size)
+        if tuple(images.shape) != expected or images.dtype != torch.uint8:
+            raise PluginError(
+                f"transforms.train gives {images.dtype} {list(images.shape)}, but the network takes uint8"
+                f" {list(expected)}; end the list with a crop or resize to {list(self._spec.image_size)}"
+            )
+        return images
+
+    def _gather(self, rows: IntArray) -> torch.Tensor:
+        return self._source.gather(rows).permute(0, 3, 1, 2)  # this view is channels-last
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """Return float32 [B, C, H, W] on the device, in channels-last memory, of uint8 of the same shape."""
+        images = images.to(self._device, non_blocking=True)
+        count, channels, height, width = images.shape
+        # A line of pixels is one long row for the arithmetic: three channels at a time take several times as long.
+        levels = images.permute(0, 2, 3, 1).reshape(count * height, width * channels)
+        mean, scale = self._mean.repeat(width), self._scale.repeat(width)
+        values = torch.empty(levels.shape, dtype=torch.float32, device=self._device)
+        # Piece by piece on a CPU, so that all three steps work in its cache; the numbers are the same.
+        lines = max(1, PIECE // levels.shape[1]) if self._device.type == "cpu" else len(levels)
+        for source, target in zip(torch.split(levels, lines), torch.split(values, lines), strict=True):
+            target.copy_(source).sub_(mean).mul_(scale)
+        return values.view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def make_view(images: torch.Tensor, view: str | None) -> torch.Tensor:
+    """Return the images as one test-time view sees them; None is the plain one."""
+    if view is None:
+        return images
+    return images.flip(3 if view == "horizontal-flip" else 2)
+
+
+def _to_channels(values: tuple[float, ...] | None, device: torch.device) -> torch.Tensor:
+    if values is None:
+        raise ValueError("preprocessing has no statistics yet")
+    return torch.tensor(values, dtype=torch.float32, device=device)
+
+
+def draw_grid(images: torch.Tensor, most: int = 32) -> np.ndarray:
+    """Lay up to ``most`` of at least one image, uint8 [B, C, H, W], out in a grid, uint8 [h, w, 3]."""
+    images = images[:most].expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:most]
+    columns = min(8, len(images))
+    lines = -(-len(images) // columns)
+    height, width = images.shape[2], images.shape[3]
+    grid = np.full((lines * (height + 2) + 2, columns * (width + 2) + 2, 3), 255, dtype=np.uint8)
+    for index, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        top, left = 2 + index // columns * (height + 2), 2 + index % columns * (width + 2)
+        grid[top : top + height, left : left + width] = image
+    return grid

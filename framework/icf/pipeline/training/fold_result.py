@@ -1,0 +1,77 @@
+"""The end of a fold: predictions with its best weights, and their scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from icf.components import FloatArray, IntArray
+from icf.pipeline.data.inputs import Inputs, open_test_inputs
+from icf.pipeline.files import write_json, write_probabilities
+from icf.pipeline.results.inference import predict_probabilities
+from icf.pipeline.results.score import build_metrics, score_rows
+from icf.pipeline.training import checkpoint
+from icf.pipeline.training.trainer import Trainer
+
+
+def find_best_weights(trainer: Trainer) -> Path:
+    """Return the file of the best epoch's weights; those of a part become part of best.safetensors at the end."""
+    name = "best.safetensors" if trainer.model is trainer.whole else "best-part.safetensors"
+    return trainer.job.folder.checkpoints / name
+
+
+def describe_weights(trainer: Trainer) -> dict[str, Any]:
+    """Return what a file of weights says of itself: how to build the network, and how to prepare images for it."""
+    return {
+        "model": trainer.job.plan.model.model_dump(mode="json"),
+        "classes": list(trainer.data.classes),
+        "preprocessing": trainer.data.preprocessing.model_dump(mode="json"),
+        "fold": trainer.job.fold,
+        "epoch": trainer.state.best_epoch,
+    }
+
+
+def predict_fold(trainer: Trainer) -> FloatArray:
+    """Write the probabilities of validation and test rows with the best weights; return the former, float64 [N, K]."""
+    folder, data, recipe = trainer.job.folder, trainer.data, trainer.job.plan.recipe
+    checkpoint.load_weights(find_best_weights(trainer), trainer.model)
+    if trainer.model is not trainer.whole:
+        checkpoint.save_weights(folder.checkpoints / "best.safetensors", trainer.whole, describe_weights(trainer))
+
+    def predict(batches: Inputs, rows: IntArray) -> FloatArray:
+        models, section = [trainer.model], recipe.inference
+        found: FloatArray = predict_probabilities(models, batches, rows, section, trainer.device, trainer.precision)[0]
+        return found
+
+    probabilities = predict(trainer.batches, data.val_rows)
+    targets = data.targets[data.val_rows]
+    write_probabilities(folder.oof, data.val_ids, data.classes, probabilities, target=targets)
+    if data.test_pixels is not None:
+        readable = data.test_rows[data.test_rows >= 0]
+        prior = np.bincount(data.train_targets, minlength=len(data.classes)) / len(data.train_targets)
+        test = np.tile(prior, (len(data.test_rows), 1))
+        batches = open_test_inputs(trainer.embeddings, data.test_pixels, data.preprocessing, trainer.device)
+        test[data.test_rows >= 0] = predict(batches, readable)
+        write_probabilities(folder.test, data.test_ids, data.classes, test)
+    return probabilities
+
+
+def save_result(trainer: Trainer, probabilities: FloatArray) -> None:
+    """Score the predictions of the validation rows, and write the result of the finished fold."""
+    data = trainer.data
+    targets = data.targets[data.val_rows]
+    metrics = score_rows(build_metrics(trainer.job.plan, len(data.classes)), probabilities, targets)
+    result = {
+        "fold": trainer.job.fold,
+        "best_epoch": trainer.state.best_epoch,
+        "epochs": trainer.state.epoch,
+        "rows": len(targets),
+        "precision": str(trainer.precision or torch.float32).removeprefix("torch."),
+        "metrics": metrics,
+        "prefetch": str(trainer.loader.prefetch or "no background thread: too few steps to measure"),
+        "seconds": {part: round(value, 3) for part, value in trainer.state.seconds.items()},
+    }
+    write_json(trainer.job.folder.metrics, result)

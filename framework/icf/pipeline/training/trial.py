@@ -1,0 +1,29 @@
+"""Tries, before the training, what a run would else need only after it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from icf.components import EnsemblerContext
+from icf.pipeline.data.preprocess import Preprocessing
+from icf.pipeline.results.products import build_transform, combine_members
+from icf.pipeline.results.score import build_metrics, score_rows
+from icf.pipeline.training.mixing import build_mixing
+from icf.plan import Plan
+
+ROWS = 64
+
+
+def try_components(plan: Plan, num_classes: int, members: int, spec: Preprocessing) -> None:
+    """Score and join made-up rows, and build the transforms and mixers of training.
+
+    Raises:
+        PluginError: a metric, the ensembler, a transform or a mixer that would have stopped the run later.
+    """
+    for choice in plan.train_transforms:
+        build_transform(choice, spec.context())
+    build_mixing(plan, num_classes, spec)
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.ones(num_classes), (members, ROWS))
+    combine_members(plan.ensembler, EnsemblerContext(num_classes=num_classes), probabilities)
+    score_rows(build_metrics(plan, num_classes), probabilities[0], np.arange(ROWS) % num_classes)

@@ -1,0 +1,68 @@
+"""Training steps on made-up images, to be timed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from icf.components import LossContext, OptimizerContext
+from icf.pipeline.jobs import Workload
+from icf.pipeline.results.products import build
+from icf.pipeline.training.network import autocast, build_model, group_parameters, set_training_mode
+from icf.plan import Plan
+
+SECONDS = 0.1
+"""How long a timing lasts at least; one step, if that takes longer."""
+
+
+class TrialSteps:
+    """Model, loss, optimizer and a batch of one fold, as in training; calling it does one step on the CPU."""
+
+    def __init__(self, plan: Plan, work: Workload) -> None:
+        train, spec = plan.recipe.train, work.preprocessing
+        self.images_per_step = -(-train.batch_size // train.accumulate)
+        self._model = build_model(plan, work.num_classes, spec, fold=0, pretrained=False)
+        set_training_mode(self._model)
+        counts = np.full(work.num_classes, self.images_per_step, dtype=np.int64)
+        self._criterion = build(plan.loss, LossContext(num_classes=work.num_classes, class_counts=counts))
+        context = OptimizerContext(parameter_groups=group_parameters(self._model))
+        self._optimizer: torch.optim.Optimizer = build(plan.optimizer, context)
+        for group in self._optimizer.param_groups:
+            group["lr"] = 0.0  # noise teaches nothing, and must not end in infinities
+        shape = (self.images_per_step, spec.channels, *spec.image_size)
+        self._images = torch.randn(shape).to(memory_format=torch.channels_last)
+        self._targets = torch.arange(self.images_per_step) % work.num_classes
+
+    def __call__(self, precision: torch.dtype | None) -> None:
+        """Do one step."""
+        with autocast(torch.device("cpu"), precision):
+            loss = self._criterion(self._model(self._images), self._targets)
+        loss.backward()
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+
+def time_steps(copies: Sequence[TrialSteps], precision: torch.dtype | None, threads: int) -> float:
+    """Return images per second of all copies together, each stepping in a thread of its own with ``threads`` threads.
+
+    OpenMP's number of threads is one of the calling thread, and torch lets others compute meanwhile, so this is what
+    processes side by side would do, but for the part of a step that is Python.
+    """
+    start = threading.Barrier(len(copies))
+
+    def step(copy: TrialSteps) -> float:
+        torch.set_num_threads(threads)
+        start.wait()
+        began, steps = time.perf_counter(), 0
+        while not steps or time.perf_counter() - began < SECONDS:
+            copy(precision)
+            steps += 1
+        return steps * copy.images_per_step / (time.perf_counter() - began)
+
+    with ThreadPoolExecutor(len(copies)) as pool:
+        return sum(pool.map(step, copies))

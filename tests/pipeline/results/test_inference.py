@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from icf.components import IntArray
+from icf.pipeline.data.preprocess import Preprocessing
+from icf.pipeline.pixels.sources import MappedPixels
+from icf.pipeline.results.inference import predict_logits, predict_probabilities
+from icf.pipeline.training.batches import Batches
+from icf.sections import Inference
+
+SPEC = Preprocessing(image_size=(6, 5), channels=3, resize="stretch", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+CPU = torch.device("cpu")
+ROWS = np.array([4, 0, 9, 9, 3, 7, 1], dtype=np.int64)
+
+
+class CountingBatches(Batches):
+    """Batches that remember which rows were read."""
+
+    def read(self, rows: IntArray) -> torch.Tensor:
+        self.seen = [*getattr(self, "seen", []), *rows.tolist()]
+        return super().read(rows)
+
+
+@pytest.fixture
+def pixels(tmp_path: Path) -> np.ndarray:
+    values = np.random.default_rng(0).integers(0, 256, (10, 6, 5, 3), dtype=np.uint8)
+    np.save(tmp_path / "cache.npy", values)
+    return values
+
+
+@pytest.fixture
+def batches(pixels: np.ndarray, tmp_path: Path) -> CountingBatches:
+    return CountingBatches(MappedPixels(tmp_path / "cache.npy"), SPEC, CPU)
+
+
+def make_models(count: int) -> list[nn.Module]:
+    torch.manual_seed(1)
+    return [nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(90, 4)) for _ in range(count)]
+
+
+def predict_plainly(model: nn.Module, pixels: np.ndarray, flips: list[tuple[int, ...]]) -> np.ndarray:
+    """One image at a time, in numpy where possible."""
+    linear = model[2]  # type: ignore[index]
+    weight, bias = linear.weight.detach().double().numpy(), linear.bias.detach().double().numpy()
+    rows = []
+    for image in pixels[ROWS]:
+        scaled = (image / 255 - np.array(SPEC.mean)) / np.array(SPEC.std)
+        views = [np.flip(scaled, flip).transpose(2, 0, 1).ravel() for flip in flips]
+        exponents = [np.exp(view @ weight.T + bias) for view in views]
+        rows.append(np.mean([values / values.sum() for values in exponents], axis=0))
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+def test_every_model_and_view_sees_every_image_which_is_read_once(
+    pixels: np.ndarray, batches: CountingBatches, batch_size: int
+) -> None:
+    models = make_models(3)
+    section = Inference(batch_size=batch_size, tta=("horizontal-flip", "vertical-flip"))
+    found = predict_probabilities(models, batches, ROWS, section, CPU, None)
+    expected = np.stack([predict_plainly(model, pixels, [(), (1,), (0,)]) for model in models])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found.dtype == np.float64
+    assert batches.seen == ROWS.tolist()
+
+
+def test_probabilities_are_those_of_the_logits(batches: CountingBatches) -> None:
+    [model] = make_models(1)
+    logits = predict_logits(model, batches, ROWS, 2, CPU, None)
+    expected = torch.softmax(logits.double(), 1).numpy()
+    found = predict_probabilities([model], batches, ROWS, Inference(batch_size=2), CPU, None)[0]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_no_rows_have_no_probabilities(batches: CountingBatches) -> None:
+    found = predict_probabilities(make_models(2), batches, ROWS[:0], Inference(tta=("vertical-flip",)), CPU, None)
+    assert found.shape == (2, 0, 4)
