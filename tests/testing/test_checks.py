@@ -67,6 +67,7 @@ EXAMPLES = {
             {"op": "CLAHE"},
             {"op": "RandomCrop", "args": {"height": 32, "width": 24}, "p": 1.0},
             {"op": "Equalize", "p": 1.0},
+            {"op": "SomeOf", "args": {"transforms": [{"op": "InvertImg"}, {"op": "GaussNoise"}]}},
         ],
     },
     # With and without randomness: a batch is compared with its images where nothing is random.
@@ -85,6 +86,7 @@ EXAMPLES = {
             {"op": "RandomCrop", "args": {"size": 24}},
             {"op": "RandomResizedCrop", "args": {"size": 32}},
             {"op": "RandomAutocontrast", "args": {"p": 1.0}},
+            {"op": "RandomApply", "args": {"transforms": [{"op": "RandomSolarize", "args": {"threshold": 99}}]}},
         ],
     },
     "loss": {
