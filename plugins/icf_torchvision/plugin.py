@@ -51,18 +51,20 @@ class TransformParams(icf.Params):
     )
 
 
-class RandAugmentParams(icf.Params):
+class PolicyParams(icf.Params):
+    """What a user may choose for every policy, and all there is for ``torchvision/trivial-augment``."""
+
+    p: float = Field(default=1.0, ge=0.0, le=1.0, description="Probability for each image")
+
+
+class RandAugmentParams(PolicyParams):
     """What a user may choose for ``torchvision/rand-augment``."""
 
     operations: int = Field(default=2, ge=1, le=14, description="Operations that are applied to an image in turn")
     magnitude: int = Field(default=9, ge=0, le=30, description="Strength of all operations, 0 to 30")
 
 
-class TrivialAugmentParams(icf.Params):
-    """``torchvision/trivial-augment`` has nothing to choose."""
-
-
-class AutoAugmentParams(icf.Params):
+class AutoAugmentParams(PolicyParams):
     """What a user may choose for ``torchvision/auto-augment``."""
 
     policy: Literal["imagenet", "cifar10", "svhn"] = Field(
@@ -70,7 +72,7 @@ class AutoAugmentParams(icf.Params):
     )
 
 
-class AugMixParams(icf.Params):
+class AugMixParams(PolicyParams):
     """What a user may choose for ``torchvision/aug-mix``."""
 
     severity: int = Field(default=3, ge=1, le=10, description="Greatest strength of an operation, 1 to 10")
@@ -130,7 +132,7 @@ def icf_transforms() -> Iterable[icf.Transform]:
     yield icf.Transform(
         name="trivial-augment",
         factory="icf_torchvision.transforms:build_trivial_augment",
-        params=TrivialAugmentParams,
+        params=PolicyParams,
         summary="One random operation of random strength (TrivialAugment, Müller and Hutter 2021)",
     )
     yield icf.Transform(

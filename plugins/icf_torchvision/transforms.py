@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 
 import icf
-from icf_torchvision.plugin import AugMixParams, AutoAugmentParams, RandAugmentParams, TransformParams
+from icf_torchvision.plugin import AugMixParams, AutoAugmentParams, PolicyParams, RandAugmentParams, TransformParams
 
 DETERMINISTIC = frozenset({"CenterCrop", "Grayscale", "Pad", "RGB", "Resize"})
 """They do the same to every image, so a whole batch is changed at once."""
@@ -64,22 +64,23 @@ def build_transform(params: TransformParams, _ctx: icf.TransformContext) -> Visi
 
 def build_rand_augment(params: RandAugmentParams, _ctx: icf.TransformContext) -> VisionTransform:
     """Build RandAugment."""
-    return _build_named("RandAugment", num_ops=params.operations, magnitude=params.magnitude)
+    return _build_policy(params.p, "RandAugment", num_ops=params.operations, magnitude=params.magnitude)
 
 
-def build_trivial_augment(_params: icf.Params, _ctx: icf.TransformContext) -> VisionTransform:
+def build_trivial_augment(params: PolicyParams, _ctx: icf.TransformContext) -> VisionTransform:
     """Build TrivialAugment with its wide ranges."""
-    return _build_named("TrivialAugmentWide")
+    return _build_policy(params.p, "TrivialAugmentWide")
 
 
 def build_auto_augment(params: AutoAugmentParams, _ctx: icf.TransformContext) -> VisionTransform:
     """Build AutoAugment."""
-    return _build_named("AutoAugment", policy=params.policy)
+    return _build_policy(params.p, "AutoAugment", policy=params.policy)
 
 
 def build_aug_mix(params: AugMixParams, _ctx: icf.TransformContext) -> VisionTransform:
     """Build AugMix."""
-    return _build_named(
+    return _build_policy(
+        params.p,
         "AugMix",
         severity=params.severity,
         mixture_width=params.chains,
@@ -89,8 +90,9 @@ def build_aug_mix(params: AugMixParams, _ctx: icf.TransformContext) -> VisionTra
     )
 
 
-def _build_named(op: str, **args: Any) -> VisionTransform:
-    return VisionTransform(op, _build(TransformParams(op=op, args=args)))
+def _build_policy(p: float, op: str, **args: Any) -> VisionTransform:
+    transform = _build(TransformParams(op=op, args=args))
+    return VisionTransform(op, transform if p == 1 else v2.RandomApply([transform], p=p))
 
 
 def _build(params: TransformParams) -> torch.nn.Module:

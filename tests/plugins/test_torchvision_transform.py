@@ -11,9 +11,9 @@ import icf
 from icf_torchvision.plugin import (
     AugMixParams,
     AutoAugmentParams,
+    PolicyParams,
     RandAugmentParams,
     TransformParams,
-    TrivialAugmentParams,
     icf_transforms,
 )
 from icf_torchvision.transforms import (
@@ -194,7 +194,7 @@ def test_what_is_refused_is_a_class_of_torchvision(op: str) -> None:
             "RandAugment",
             {"num_ops": 3, "magnitude": 12},
         ),
-        (build_trivial_augment, TrivialAugmentParams(), "TrivialAugmentWide", {}),
+        (build_trivial_augment, PolicyParams(), "TrivialAugmentWide", {}),
         (build_auto_augment, AutoAugmentParams(policy="svhn"), "AutoAugment", {"policy": "svhn"}),
         (build_aug_mix, AugMixParams(severity=5, depth=2), "AugMix", {"severity": 5, "chain_depth": 2}),
     ],
@@ -204,6 +204,13 @@ def test_short_names_are_torchvisions_policies(short: Any, params: icf.Params, o
     changed = short(params, icf.TransformContext(image_size=(24, 20)))(images, torch.Generator().manual_seed(3))
     assert torch.equal(changed, build(op, **args)(images, torch.Generator().manual_seed(3)))
     assert not torch.equal(changed, images)
+
+
+def test_a_policy_may_leave_images_alone() -> None:
+    images = draw_images(1).expand(64, -1, -1, -1)
+    transform = build_rand_augment(RandAugmentParams(p=0.25, magnitude=20), icf.TransformContext(image_size=(24, 20)))
+    same = (transform(images, torch.Generator().manual_seed(0)) == images).flatten(1).all(1)
+    assert 32 < int(same.sum()) < 60
 
 
 def test_transforms_in_a_list_are_those_of_torchvision() -> None:

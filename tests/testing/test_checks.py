@@ -46,6 +46,8 @@ def make_idx(folder):
     return {"root": folder}
 
 
+POLICIES = ("rand-augment", "trivial-augment", "auto-augment", "aug-mix")
+
 EXAMPLES = {
     "baseline": {
         "model/model": [{"name": "SmallNet"}, {"name": "BlockNet", "args": {"width": 4, "dropout": 0.0}}],
@@ -88,6 +90,7 @@ EXAMPLES = {
             {"op": "RandomAutocontrast", "args": {"p": 1.0}},
             {"op": "RandomApply", "args": {"transforms": [{"op": "RandomSolarize", "args": {"threshold": 99}}]}},
         ],
+        **{f"transform/{name}": [{}, {"p": 0.0}] for name in POLICIES},
     },
     "loss": {
         "loss/cross-entropy": [{}, {"label_smoothing": 0.2, "class_weights": "balanced"}],
