@@ -12,7 +12,7 @@ COLOURS = 8
 """Number of line colours, classes c0 to c7 of the style sheet; further lines begin again."""
 
 FILE_STYLE = """svg { background: #ffffff; font: 12.5px sans-serif; }
-text { fill: #1b1f24; } .tick { fill: #5b6470; font-size: 12px; } 
+text { fill: #1b1f24; } .tick { fill: #5b6470; font-size: 12px; }
 .middle { text-anchor: middle; } .end { text-anchor: end; }
 .axis { fill: none; stroke: #5b6470; } .grid { stroke: #dde1e6; } .curve { fill: none; stroke-width: 1.8; }
 .dashed { stroke-dasharray: 5 4; } .ring { fill: #ffffff; stroke-width: 2; }
