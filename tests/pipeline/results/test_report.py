@@ -86,7 +86,10 @@ def write_fold(folder: RunFolder, plan: Plan, fold: int, classes: Sequence[str],
     best = int(np.argmax([row[plan.metrics[0].ref] for row in history]))
     metrics = score_rows(build_metrics(plan, len(classes)), probabilities, split["target"][rows])
     result = {"fold": fold, "best_epoch": best, "epochs": epochs, "rows": len(rows), "precision": "float32"}
-    write_json(files.metrics, {**result, "metrics": metrics, "prefetch": "two threads", "seconds": FOLD_SECONDS})
+    write_json(
+        files.metrics,
+        {**result, "metrics": metrics, "prefetch": "two threads", "prediction": "at once", "seconds": FOLD_SECONDS},
+    )
     tiles = [[rng.integers(0, 256, (24, 24, 3), dtype=np.uint8) for _ in range(8)] for _ in range(4)]
     Image.fromarray(np.vstack([np.hstack(line) for line in tiles])).save(files.augmented)
 
