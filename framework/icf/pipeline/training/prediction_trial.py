@@ -43,8 +43,8 @@ def choose_prediction(plan: Plan, work: Workload, precision: str, threads: int) 
     fuses = section.fuse == "auto"
     if (len(sizes) == 1 and not fuses) or work.images < SHARE * count_images(sizes):
         return default, ""
-    trial = PredictionTrial(plan, work, precision, threads)
     try:
+        trial = PredictionTrial(plan, work, precision, threads)
         by_size = trial.measure({str(size): partial(trial.time, size) for size in sizes} if len(sizes) > 1 else {})
         size = choose_size({int(name): speed for name, speed in by_size.items()}) if by_size else sizes[0]
         by_form = trial.measure(
