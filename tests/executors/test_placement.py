@@ -17,7 +17,7 @@ from icf.executors.process import ProcessExecutor
 from icf.executors.ray_task import RayTaskExecutor
 from icf.executors.ray_train import RayTrainExecutor, count_capacity, describe_shortage
 from icf.pipeline.data.preprocess import Preprocessing
-from icf.pipeline.jobs import Placement, Workload
+from icf.pipeline.jobs import Placement, Prediction, Workload
 from icf.pipeline.training.tuning import Tuning
 from training import make_plan
 
@@ -230,11 +230,13 @@ def test_folds_with_more_threads_than_their_share_are_fewer_at_a_time() -> None:
 
 
 def test_an_interrupted_run_computes_as_before(tuned: Callable[[Tuning], None]) -> None:
-    earlier = Placement("inline", "?", 1, 1, "cpu", precision="bf16", fold_threads=(1, 1, 2))
+    prediction = Prediction(48, fused=True)
+    earlier = Placement("inline", "?", 1, 1, "cpu", precision="bf16", fold_threads=(1, 1, 2), prediction=prediction)
     tuned(Tuning("fp32", 1, "another measurement"))
     plan = make_plan('compute.device="cpu"', small=())
     placement, _ = choose_executor(plan, make_work(earlier=earlier))
     assert (placement.precision, placement.fold_threads, placement.concurrent) == ("bf16", (1, 1, 2), 2)
+    assert placement.prediction == prediction
     assert "as before" in placement.reason
     for other in (replace(earlier, device="cuda"), replace(earlier, fold_threads=(1, 1))):
         placement, _ = choose_executor(plan, make_work(earlier=other))
