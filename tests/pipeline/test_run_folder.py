@@ -190,7 +190,7 @@ def test_folds_compute_as_placed_and_an_interrupted_run_is_placed_as_before(tmp_
         "inline", "a test", 1, 1, "cpu", precision="bf16", fold_threads=(1, 2), prediction=Prediction(64)
     )
 
-    def place(plan: Plan, work: Workload) -> tuple[Placement, Prediction, Executor]:
+    def place(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
         seen.append(work)
         return placement, InlineExecutor()
 
