@@ -19,6 +19,7 @@ from icf.executors.ray_train import RayTrainExecutor, count_capacity, describe_s
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.jobs import Placement, Prediction, Workload
 from icf.pipeline.training.tuning import Tuning
+from icf.plan import Plan
 from training import make_plan
 
 LONG, SHORT = SHORT_WORK, SHORT_WORK - 1
