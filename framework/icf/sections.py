@@ -233,7 +233,14 @@ class Metrics(Section):
 class Inference(Section):
     """How predictions are made."""
 
-    batch_size: Count = Field(default=256, description="Images per forward pass")
+    batch_size: Literal["auto"] | Count = Field(
+        default="auto", description="Images per forward pass; auto: measured before a long training, else 256"
+    )
+    fuse: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether predictions after training have batch normalisation made part of the convolutions before"
+        " it: where it was measured to pay ('auto'), wherever it can be done, or never; it changes last digits",
+    )
     tta: tuple[Literal["horizontal-flip", "vertical-flip"], ...] = Field(
         default=(), description="Views whose predictions are averaged with those of the plain image"
     )
