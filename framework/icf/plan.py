@@ -28,6 +28,7 @@ from icf.recipe import (
     plain,
     read_recipe,
 )
+from icf.sections import find_idle_settings
 from icf.validation import find_problems, toml_path
 
 __all__ = ["Choice", "ObserverChoice", "Plan", "load_plan", "make_plan"]
@@ -198,7 +199,7 @@ def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str, local: Sequence[L
         train_transforms=_array(resolved, "transforms", "train"),
         mixers=_array(resolved, "transforms", "mix"),
         observers=observers,
-        warnings=(*resolver.warnings, *unused),
+        warnings=(*resolver.warnings, *find_idle_settings(recipe), *unused),
         local_plugins=kept,
     )
 

@@ -154,6 +154,20 @@ class Train(Section):
     early_stopping: Count | None = Field(
         default=None, description="Stop after this many epochs without improvement; left out: never"
     )
+    average: Literal["none", "ema", "swa", "soup"] = Field(
+        default="none",
+        description="A mean of weights that is validated and kept in their place: 'ema', over all steps, newer ones"
+        " counting more; 'swa', of the last epochs; 'soup', of the best epochs, as many as do not lower the score",
+    )
+    ema_decay: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        default=0.999, description="With 'ema': share of the mean that a step keeps; less in the first steps"
+    )
+    swa_start: Annotated[int, Strict(), Field(ge=0)] | None = Field(
+        default=None, description="With 'swa': epochs before the first that counts; left out: three quarters of them"
+    )
+    soup_size: Annotated[int, Strict(), Field(ge=2, le=100)] = Field(
+        default=5, description="With 'soup': best epochs that are tried"
+    )
     seed: Annotated[int, Strict(), Field(ge=0, lt=2**32)] = Field(
         default=0, description="Seed of everything that is random"
     )
@@ -272,3 +286,11 @@ class Recipe(Section):
     )
     compute: Compute = Field(default=Compute(), description="Where and how fast folds run")
     observers: tuple[str, ...] = Field(default=(), description="Plugins that are told what happens, in order")
+
+
+def find_idle_settings(recipe: Recipe) -> list[str]:
+    """Return a sentence for each setting that can have no effect beside the others."""
+    train = recipe.train
+    if train.average == "swa" and train.swa_start is not None and train.swa_start >= train.epochs:
+        return [f"train.swa_start = {train.swa_start}: training ends after {train.epochs} epochs, so none is averaged"]
+    return []

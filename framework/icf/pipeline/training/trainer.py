@@ -19,6 +19,7 @@ from icf.pipeline.frozen.separation import take_rest, with_dropout
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.results.products import CheckedSchedule, build, build_sampler
 from icf.pipeline.seeds import Purpose, derive_seed
+from icf.pipeline.training.averaging import WeightAverage, build_average
 from icf.pipeline.training.batches import Batches
 from icf.pipeline.training.fold_data import FoldData
 from icf.pipeline.training.loader import Loader
@@ -36,6 +37,8 @@ class TrainingState:
     best_score: float = math.nan
     stale: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    soup: list[int] = field(default_factory=list)
+    """Epochs whose mean is kept, with train.average = "soup"; known at the end."""
     seconds: dict[str, float] = field(default_factory=dict)
     """What each part of the fold has taken (``icf.pipeline.training.clock.PARTS``)."""
 
@@ -75,6 +78,7 @@ class Trainer:
     mixing: Mixing
     scaler: torch.amp.GradScaler
     steps: int
+    average: WeightAverage | None = None
     state: TrainingState = field(default_factory=TrainingState)
 
 
@@ -125,6 +129,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         mixing=build_mixing(plan, classes, data.preprocessing),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         steps=steps,
+        average=build_average(recipe.train, model),
     )
 
 
