@@ -102,7 +102,7 @@ def check_reference(case: Case) -> None:
 
 
 def _call(function: Callable[..., Any], probabilities: FloatArray, targets: IntArray) -> Iterator[float]:
-    """Call the reference in each way that may be meant: with classes, probabilities, targets in columns, and CHOICES."""
+    """Call the reference in each way that may be meant: with classes or probabilities, targets in columns, CHOICES."""
     takes = inspect.signature(function).parameters
     choices = [[(name, value) for value in values] for name, values in CHOICES.items() if name in takes]
     columns = np.eye(probabilities.shape[1])[targets]
