@@ -172,6 +172,7 @@ def icf_transforms() -> Iterator[icf.Transform]:
         factory="icf_images.geometry:build_centre_crop",
         params=CentreCropParams,
         summary="Keeps the middle of an image",
+        reference="torchvision.transforms.v2.functional.center_crop",
         examples=({"size": [30, 24]}, {"share": 0.8}),
     )
     yield icf.Transform(
@@ -179,18 +180,23 @@ def icf_transforms() -> Iterator[icf.Transform]:
         factory="icf_images.light:build_clahe",
         params=ClaheParams,
         summary="Equalises the contrast of each part of an image (CLAHE, Zuiderveld 1994)",
+        source="Zuiderveld 1994, Graphics Gems IV",
+        reference="albumentations.CLAHE and cv2.createCLAHE",
     )
     yield icf.Transform(
         name="grey-world",
         factory="icf_images.light:build_grey_world",
         params=GreyWorldParams,
         summary="Takes out the tint of the light: all channels get one mean (grey world, Buchsbaum 1980)",
+        source="Buchsbaum 1980, J. Franklin Institute 310",
+        reference="the formula in numpy",
     )
     yield icf.Transform(
         name="brightness-contrast",
         factory="icf_images.light:build_brightness_contrast",
         params=BrightnessContrastParams,
         summary="Gives every image the same mean and standard deviation",
+        reference="the formula in numpy",
     )
 
 

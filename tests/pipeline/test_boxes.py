@@ -160,11 +160,8 @@ def test_a_run_uses_boxes_in_training_test_and_prediction(recipe: Path, capsys: 
     assert answers == ["dark", "bright", "dark", "bright"]
     assert main(["predict", str(folder), "0.png"]) == 2
     assert "cropped to boxes" in capsys.readouterr().err
-    write_table(
-        Path("boxes.csv"),
-        ["image", "left", "top", "right", "bottom"],
-        [("0.png", 16, 0, 32, 16), ("1.png", 0, 0, 16, 16)],
-    )
+    boxes = [("0.png", 16, 0, 32, 16), ("1.png", 0, 0, 16, 16)]
+    write_table(Path("boxes.csv"), ["image", "left", "top", "right", "bottom"], boxes)
     assert predict(folder, capsys, "0.png", "1.png", "--boxes", "boxes.csv") == ["bright", "dark"]
     Image.open("3.png").crop((0, 0, 16, 16)).save("cut.png")
     assert predict(folder, capsys, "cut.png", "--boxes", "whole") == ["dark"]
