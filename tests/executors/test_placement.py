@@ -19,6 +19,7 @@ from icf.executors.ray_train import RayTrainExecutor, count_capacity, describe_s
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.jobs import Placement, Prediction, Workload
 from icf.pipeline.training.tuning import Tuning
+from icf.plan import Plan
 from training import make_plan
 
 LONG, SHORT = SHORT_WORK, SHORT_WORK - 1
@@ -158,7 +159,8 @@ def make_work(folds: int = 3, pixels: int = LONG, earlier: Placement | None = No
 
 @pytest.fixture
 def tuned(monkeypatch: pytest.MonkeyPatch) -> Callable[[Tuning], None]:
-    """Lets the test say what tuning finds."""
+    """Lets the test say what tuning finds; predictions are not measured."""
+    monkeypatch.setattr("icf.executors.placement.choose_prediction", lambda *_: (Prediction(), ""))
     return lambda found: monkeypatch.setattr("icf.executors.placement.tune", lambda *_: found)
 
 
@@ -192,6 +194,25 @@ def test_what_was_measured_decides(tuned: Callable[[Tuning], None]) -> None:
     assert isinstance(executor, InlineExecutor)
     assert (placement.precision, placement.threads, placement.concurrent) == ("bf16", 2, 1)
     assert placement.reason == "one fold at a time; measured images/s: bf16 one fold at a time 9"
+
+
+def test_how_to_predict_is_measured_with_the_format_and_threads_of_training(
+    tuned: Callable[[Tuning], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned(Tuning("bf16", 1, "measured training"))
+    asked = []
+
+    def choose(_plan: Plan, _work: Workload, *rest: object) -> tuple[Prediction, str]:
+        asked.append(rest)
+        return Prediction(64, fused=True), "measured predictions"
+
+    monkeypatch.setattr("icf.executors.placement.choose_prediction", choose)
+    placement, _ = choose_executor(make_plan('compute.device="cpu"', small=()), make_work())
+    assert asked == [("bf16", 2)]
+    assert placement.prediction == Prediction(64, fused=True)
+    assert placement.reason.endswith("measured training; measured predictions")
+    placement, _ = choose_executor(make_plan('compute.tune="off"', small=()), make_work())
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -128,10 +128,9 @@ def read_placement(path: Path) -> Placement | None:
     """Return what placement.json says; None without such a file, or with one of another version of icf."""
     try:
         found = read_json(path)
-        prediction = found.get("prediction")
-        known = {"fold_threads": tuple(found["fold_threads"]), "prediction": prediction and Prediction(**prediction)}
-        return Placement(**{**found, **known})
-    except (OSError, ValueError, TypeError, KeyError):
+        prediction = Prediction(**found["prediction"]) if found.get("prediction") else None
+        return Placement(**{**found, "fold_threads": tuple(found["fold_threads"]), "prediction": prediction})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
