@@ -21,10 +21,17 @@ from icf.pipeline.results.products import CheckedSchedule, build, build_sampler
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.training.averaging import WeightAverage, build_average
 from icf.pipeline.training.batches import Batches
+from icf.pipeline.training.compiling import UncompiledError, compile_network
 from icf.pipeline.training.fold_data import FoldData
 from icf.pipeline.training.loader import Loader
 from icf.pipeline.training.mixing import Mixing, WeightedTargets, build_mixing, weigh_targets
-from icf.pipeline.training.network import build_model, choose_device, choose_precision, group_parameters
+from icf.pipeline.training.network import (
+    build_model,
+    choose_device,
+    choose_precision,
+    group_parameters,
+    set_training_mode,
+)
 from icf.pipeline.training.team import Team
 
 
@@ -80,6 +87,8 @@ class Trainer:
     steps: int
     average: WeightAverage | None = None
     state: TrainingState = field(default_factory=TrainingState)
+    compiler: str = "not used"
+    """What became of compiling, in words."""
 
 
 def build_trainer(job: FoldJob, team: Team) -> Trainer:
@@ -131,6 +140,20 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         steps=steps,
         average=build_average(recipe.train, model),
     )
+
+
+def use_compiler(trainer: Trainer) -> None:
+    """Let steps go through compiled code, if it can be made; ``trainer.model`` and its weights stay what they are."""
+    train = trainer.job.plan.recipe.train
+    rows = trainer.data.train_rows[: -(-train.batch_size // train.accumulate)]
+    set_training_mode(trainer.network)
+    try:
+        if trainer.team.size > 1:
+            raise UncompiledError("several workers train the fold together")
+        trainer.network = compile_network(trainer.network, trainer.batches.read(rows), trainer.precision)
+        trainer.compiler = "used"
+    except UncompiledError as error:
+        trainer.compiler = f"not used: {error}"
 
 
 def count_spare_cores(job: FoldJob, device: torch.device) -> int:
