@@ -29,10 +29,12 @@ from icf.pipeline.training.batch_norm import averaged_weights
 from icf.pipeline.training.batches import draw_grid
 from icf.pipeline.training.clock import count_seconds
 from icf.pipeline.training.fold_result import describe_weights, find_best_weights, predict_fold, save_result
+from icf.pipeline.training.head_dropout import repeat_targets
 from icf.pipeline.training.mixing import WeightedTargets, mix_lines
 from icf.pipeline.training.network import autocast, set_training_mode
 from icf.pipeline.training.soup import cook_soup, rank_epochs, remove_ingredients, save_ingredient
 from icf.pipeline.training.team import Team, unwrap
+<<<<<<< HEAD
 from icf.pipeline.training.trainer import (
     Piece,
     Trainer,
@@ -42,6 +44,9 @@ from icf.pipeline.training.trainer import (
     mix_piece,
     use_compiler,
 )
+=======
+from icf.pipeline.training.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece, thaw
+>>>>>>> engine
 
 PROGRESS_SECONDS = 0.4
 
@@ -126,6 +131,7 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
     """Run one epoch; return the mean loss and images per second."""
     state, seed = trainer.state, trainer.job.plan.recipe.train.seed
     rows = trainer.data.train_rows[trainer.order(state.epoch)]
+    thaw(trainer)
     set_training_mode(trainer.network)
     total = torch.zeros((), dtype=torch.float64, device=trainer.device)
     started = last = time.monotonic()
@@ -192,15 +198,16 @@ def _update_weights(trainer: Trainer) -> None:
 
 
 def _compute_loss(trainer: Trainer, images: torch.Tensor, expected: WeightedTargets) -> torch.Tensor:
-    plan = trainer.job.plan
+    plan, samples = trainer.job.plan, trainer.job.plan.recipe.model.dropout_samples
     losses = []
     with autocast(trainer.device, trainer.precision):
         with blame(plan.model, "in training"):
             logits = trainer.network(images)
-        check_logits(plan.model, logits, len(images), len(trainer.data.classes))
+        check_logits(plan.model, logits, samples * len(images), len(trainer.data.classes))
         for targets, weight in expected:
             with blame(plan.loss, "in training"):
-                loss: torch.Tensor = trainer.criterion(logits, targets.to(trainer.device))
+                repeated = repeat_targets(targets.to(trainer.device), samples)
+                loss: torch.Tensor = trainer.criterion(logits, repeated)
             check_loss(plan.loss, loss)
             losses.append(loss * weight)
     return sum(losses[1:], losses[0])

@@ -23,8 +23,17 @@ from icf.pipeline.training.averaging import WeightAverage, build_average
 from icf.pipeline.training.batches import Batches
 from icf.pipeline.training.compiling import UncompiledError, compile_network
 from icf.pipeline.training.fold_data import FoldData
+from icf.pipeline.training.layers import (
+    Layer,
+    choose_layers,
+    count_open,
+    list_trained,
+    open_layers,
+    scale_rates,
+)
 from icf.pipeline.training.loader import Loader
 from icf.pipeline.training.mixing import Mixing, WeightedTargets, build_mixing, weigh_targets
+<<<<<<< HEAD
 from icf.pipeline.training.network import (
     build_model,
     choose_device,
@@ -32,6 +41,9 @@ from icf.pipeline.training.network import (
     group_parameters,
     set_training_mode,
 )
+=======
+from icf.pipeline.training.network import build_model, choose_device, choose_precision, group_parameters, read_rates
+>>>>>>> engine
 from icf.pipeline.training.team import Team
 
 
@@ -86,6 +98,8 @@ class Trainer:
     scaler: torch.amp.GradScaler
     steps: int
     average: WeightAverage | None = None
+    layers: list[Layer] = field(default_factory=list)
+    """What model.unfreeze opens, from the input to the head."""
     state: TrainingState = field(default_factory=TrainingState)
     compiler: str = "not used"
     """What became of compiling, in words."""
@@ -101,9 +115,12 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     whole = build_model(plan, classes, data.preprocessing, job.fold).to(device)
     embeddings = read_embedding_files(job.run_folder)
     model, batches = _choose_network(job, data, whole, embeddings, device)
+    layers = choose_layers(plan, whole, classes)
+    scales = scale_rates(layers, recipe.model.layer_decay)
+    groups = group_parameters(model, scales)
     optimizer: torch.optim.Optimizer = build(
         plan.optimizer,
-        OptimizerContext(parameter_groups=group_parameters(model), seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold)),
+        OptimizerContext(parameter_groups=groups, seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold)),
     )
     counts = np.bincount(data.train_targets, minlength=classes).astype(np.int64)
     loss_seed = derive_seed(seed, Purpose.LOSS, job.fold)
@@ -130,18 +147,20 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         precision=precision,
         criterion=criterion.to(device),
         optimizer=optimizer,
-        base_rates=[group["lr"] for group in optimizer.param_groups],
+        base_rates=read_rates(plan.optimizer, optimizer, scales),
         schedule=schedule,
         order=order,
         batches=batches,
         loader=Loader(recipe.compute.prefetch, batches, open_images, device, count_spare_cores(job, device)),
-        mixing=build_mixing(plan, classes, data.preprocessing),
+        mixing=build_mixing(plan, data.classes, data.preprocessing),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         steps=steps,
         average=build_average(recipe.train, model),
+        layers=list_trained(layers),
     )
 
 
+<<<<<<< HEAD
 def use_compiler(trainer: Trainer) -> None:
     """Let steps go through compiled code, if it can be made; ``trainer.model`` and its weights stay what they are."""
     train = trainer.job.plan.recipe.train
@@ -154,6 +173,13 @@ def use_compiler(trainer: Trainer) -> None:
         trainer.compiler = "used"
     except UncompiledError as error:
         trainer.compiler = f"not used: {error}"
+=======
+def thaw(trainer: Trainer) -> None:
+    """Let those layers be trained that model.unfreeze says for the epoch."""
+    unfreeze = trainer.job.plan.recipe.model.unfreeze
+    if unfreeze and open_layers(trainer.layers, count_open(unfreeze, trainer.state.epoch, len(trainer.layers))):
+        trainer.network = trainer.team.wrap(trainer.model)  # a team averages the gradients that there were then
+>>>>>>> engine
 
 
 def count_spare_cores(job: FoldJob, device: torch.device) -> int:
