@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from functools import partial
+from typing import cast
 
 import torch
 from torch import nn
@@ -29,8 +30,8 @@ class UncompiledError(Exception):
 def compile_network(network: nn.Module, images: torch.Tensor, precision: torch.dtype | None) -> nn.Module:
     """Return a module that trains the same parameters with compiled code, for batches of any size.
 
-    It is made in one step, forward and backward, on ``images`` [B, ...], so that a compiler that fails does so here. That
-    step changes nothing: gradients, running statistics and torch's random generators are as before.
+    It is made in one step, forward and backward, on ``images`` [B, ...], so that a compiler that fails does so here.
+    That step changes nothing: gradients, running statistics and torch's random generators are as before.
 
     Raises:
         UncompiledError: torch, or the compiler that it calls, could not do it.
@@ -39,7 +40,7 @@ def compile_network(network: nn.Module, images: torch.Tensor, precision: torch.d
     devices = [images.device] if images.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         try:
-            compiled: nn.Module = torch.compile(network)
+            compiled = torch.compile(network)
             # Or every size of batch, of which an epoch has two, would be compiled by itself.
             torch._dynamo.maybe_mark_dynamic(images, 0)
             with autocast(images.device, precision):
@@ -53,16 +54,16 @@ def compile_network(network: nn.Module, images: torch.Tensor, precision: torch.d
             with torch.no_grad():
                 for buffer, before in buffers:
                     buffer.copy_(before)
-    return compiled
+    return cast("nn.Module", compiled)
 
 
 def choose_compiling(plan: Plan, work: Workload, precision: str, threads: int, places: int) -> tuple[bool, str]:
     """Return whether to compile the network for training on this machine's processor, and why; "auto" is measured.
 
-    It is compiled if what that saves, in the seconds of all folds, is more than compiling takes, once for each fold that
-    a place trains. What was measured is kept, so that the next run of the same work computes in the same way.
+    It is compiled if what that saves, in the seconds of all folds, is more than compiling takes, once for each fold
+    that a place trains. What was measured is kept, so that the next run of the same work computes in the same way.
     """
-    if plan.recipe.compute.compile != "auto":
+    if plan.recipe.compute.compile != "auto" or plan.recipe.model.unfreeze:
         return plan.recipe.compute.compile == "on", ""
     subject = ["compiling", *_list_causes(plan, work), precision, threads]
     try:

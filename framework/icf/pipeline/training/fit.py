@@ -34,7 +34,6 @@ from icf.pipeline.training.mixing import WeightedTargets, mix_lines
 from icf.pipeline.training.network import autocast, set_training_mode
 from icf.pipeline.training.soup import cook_soup, rank_epochs, remove_ingredients, save_ingredient
 from icf.pipeline.training.team import Team, unwrap
-<<<<<<< HEAD
 from icf.pipeline.training.trainer import (
     Piece,
     Trainer,
@@ -42,11 +41,9 @@ from icf.pipeline.training.trainer import (
     build_trainer,
     cut_batch,
     mix_piece,
+    thaw,
     use_compiler,
 )
-=======
-from icf.pipeline.training.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece, thaw
->>>>>>> engine
 
 PROGRESS_SECONDS = 0.4
 

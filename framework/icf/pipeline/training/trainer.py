@@ -33,17 +33,14 @@ from icf.pipeline.training.layers import (
 )
 from icf.pipeline.training.loader import Loader
 from icf.pipeline.training.mixing import Mixing, WeightedTargets, build_mixing, weigh_targets
-<<<<<<< HEAD
 from icf.pipeline.training.network import (
     build_model,
     choose_device,
     choose_precision,
     group_parameters,
+    read_rates,
     set_training_mode,
 )
-=======
-from icf.pipeline.training.network import build_model, choose_device, choose_precision, group_parameters, read_rates
->>>>>>> engine
 from icf.pipeline.training.team import Team
 
 
@@ -160,7 +157,6 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     )
 
 
-<<<<<<< HEAD
 def use_compiler(trainer: Trainer) -> None:
     """Let steps go through compiled code, if it can be made; ``trainer.model`` and its weights stay what they are."""
     train = trainer.job.plan.recipe.train
@@ -169,17 +165,19 @@ def use_compiler(trainer: Trainer) -> None:
     try:
         if trainer.team.size > 1:
             raise UncompiledError("several workers train the fold together")
+        if trainer.job.plan.recipe.model.unfreeze:
+            raise UncompiledError("model.unfreeze changes what is trained")
         trainer.network = compile_network(trainer.network, trainer.batches.read(rows), trainer.precision)
         trainer.compiler = "used"
     except UncompiledError as error:
         trainer.compiler = f"not used: {error}"
-=======
+
+
 def thaw(trainer: Trainer) -> None:
     """Let those layers be trained that model.unfreeze says for the epoch."""
     unfreeze = trainer.job.plan.recipe.model.unfreeze
     if unfreeze and open_layers(trainer.layers, count_open(unfreeze, trainer.state.epoch, len(trainer.layers))):
         trainer.network = trainer.team.wrap(trainer.model)  # a team averages the gradients that there were then
->>>>>>> engine
 
 
 def count_spare_cores(job: FoldJob, device: torch.device) -> int:

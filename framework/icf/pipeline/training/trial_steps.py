@@ -39,15 +39,10 @@ class TrialSteps:
         for group in self._optimizer.param_groups:
             group["lr"] = 0.0  # noise teaches nothing, and must not end in infinities
         shape = (self.images_per_step, spec.channels, *spec.image_size)
-<<<<<<< HEAD
         self.images = torch.randn(shape).to(memory_format=torch.channels_last)
         self.network = self._model
-        self._targets = torch.arange(self.images_per_step) % work.num_classes
-=======
-        self._images = torch.randn(shape).to(memory_format=torch.channels_last)
         targets = torch.arange(self.images_per_step) % work.num_classes
         self._targets = repeat_targets(targets, plan.recipe.model.dropout_samples)
->>>>>>> engine
 
     def __call__(self, precision: torch.dtype | None) -> None:
         """Do one step."""
