@@ -35,7 +35,7 @@ def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) 
     fold_results = [_read_result(folder, fold) for fold in range(folds)]
     grouped = len(set(groups)) < len(groups)
     metrics: dict[str, Any] = {
-        "select": plan.metrics[0].ref,
+        "select": plan.metrics[0].key,
         "oof": {name: score.to_json() for name, score in scores.items()},
         "rows": len(targets),
         "interval": describe_bootstrap(len(targets), len(classes), grouped=grouped),

@@ -227,7 +227,7 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
         val_loss = float(trainer.criterion(logits.to(trainer.device), targets.to(trainer.device)))
     functions = build_metrics(trainer.job.plan, len(data.classes))
     metrics = score_rows(functions, probabilities, targets.numpy())
-    score = metrics[metric.ref]
+    score = metrics[metric.key]
     trainer.schedule.observe(score)
     better = state.best_epoch < 0 or (score > state.best_score if metric.maximize else score < state.best_score)
     if better:
