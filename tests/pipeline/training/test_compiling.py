@@ -35,12 +35,10 @@ def test_a_compiled_fold_learns_the_same_and_continues_to_the_same_bits(
     whole = fit(tmp_path / "whole", *SMALL, "compute.compile='on'")
     assert read_json(whole.folder.metrics)["compiler"] == "used"
     assert read_json(plain.folder.metrics)["compiler"] == "not used"
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     np.testing.assert_allclose(read_oof(whole.folder), read_oof(plain.folder), atol=1e-3)
     weights = [load_file(job.folder.checkpoints / "best.safetensors") for job in (plain, whole)]
     assert weights[0].keys() == weights[1].keys()
-    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0]) or torch.equal(
-        *(torch.from_numpy(read_oof(job.folder)) for job in (plain, whole))
-    )
 
     def save_and_die(trainer: Any) -> None:
         save_epoch(trainer)

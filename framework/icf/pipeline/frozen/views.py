@@ -58,7 +58,7 @@ class ViewBatches(Batches):
         """Do everything before the copy; nothing is left that draws from the generator."""
         images = self.augment(rows, seed)
         images = images.pin_memory() if self._device.type == "cuda" else images
-        return Staged(images, torch.Generator())
+        return Staged(images, torch.Generator(), len(rows))
 
     def draw(self, rows: IntArray, views: IntArray) -> torch.Tensor:
         """Return uint8 [B, C, H, W]: of each row, the view with that number."""

@@ -21,10 +21,11 @@ VIEWS = ("horizontal-flip", "vertical-flip")
 
 @dataclass(frozen=True)
 class Staged:
-    """A batch as it is copied to the device, and the generator of the transforms that are left to do there."""
+    """A batch of ``count`` rows as it is copied to the device, and the generator of the transforms that are left."""
 
     images: torch.Tensor
     generator: torch.Generator
+    count: int
 
 
 class Batches:
@@ -79,7 +80,7 @@ class Batches:
     def prepare(self, rows: IntArray, seed: int) -> Staged:
         """Do what a thread beside the training can do: everything on a CPU, and up to the copy for a GPU."""
         prepared = self.prepare_levels(rows, seed)
-        return prepared if self._divided else replace(prepared, images=self.normalise(prepared.images))
+        return prepared if self._divided else replace(prepared, images=self.normalise(self._end(prepared)))
 
     def deliver(self, prepared: Staged) -> torch.Tensor:
         """Return float32 [B, C, H, W] on the device from what ``prepare`` returned."""
@@ -105,11 +106,11 @@ class Batches:
     def _begin(self, rows: IntArray, seed: int) -> Staged:
         generator = torch.Generator().manual_seed(seed)
         images = self._source.gather_for_training(rows).permute(0, 3, 1, 2)
-        return Staged(_apply(self._leading, images, generator), generator)
+        return Staged(_apply(self._leading, images, generator), generator, len(rows))
 
     def _end(self, prepared: Staged) -> torch.Tensor:
         images = _apply(self._following, prepared.images, prepared.generator)
-        expected = (len(prepared.images), self._spec.channels, *self._spec.image_size)
+        expected = (prepared.count, self._spec.channels, *self._spec.image_size)
         if tuple(images.shape) != expected or images.dtype != torch.uint8:
             raise PluginError(
                 f"transforms.train gives {images.dtype} {list(images.shape)}, but the network takes uint8"

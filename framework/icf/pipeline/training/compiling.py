@@ -12,11 +12,11 @@ from torch import nn
 
 from icf.errors import one_line
 from icf.memory import release_memory
-from icf.pipeline.environment import read_processor
 from icf.pipeline.jobs import Workload
 from icf.pipeline.training.measured import recall_or_measure, take_turns
 from icf.pipeline.training.network import PRECISIONS, autocast
 from icf.pipeline.training.trial_steps import TrialSteps, time_steps
+from icf.pipeline.training.tuning import list_causes
 from icf.plan import Plan
 
 LONG = 3600.0
@@ -65,7 +65,7 @@ def choose_compiling(plan: Plan, work: Workload, precision: str, threads: int, p
     """
     if plan.recipe.compute.compile != "auto" or plan.recipe.model.unfreeze:
         return plan.recipe.compute.compile == "on", ""
-    subject = ["compiling", *_list_causes(plan, work), precision, threads]
+    subject = ["compiling", *list_causes(plan, work), precision, threads]
     try:
         [speed] = recall_or_measure(subject, ["speed"], lambda: measure_speed(plan, work, precision, threads)).values()
         seconds = work.images / (speed * places)
@@ -118,10 +118,3 @@ def measure_gain(plan: Plan, work: Workload, precision: str, threads: int) -> di
 
 def _time(steps: TrialSteps, precision: str, threads: int) -> float:
     return time_steps([steps], PRECISIONS[precision], threads)
-
-
-def _list_causes(plan: Plan, work: Workload) -> list[object]:
-    parts = [choice.model_dump(mode="json") for choice in (plan.model, plan.loss, plan.optimizer)]
-    spec, train = work.preprocessing, plan.recipe.train
-    shape = [spec.channels, *spec.image_size, work.num_classes, train.batch_size, train.accumulate]
-    return [parts, shape, read_processor(), torch.__version__]
