@@ -65,7 +65,7 @@ def check_plan(plan: Plan, listener: Listener) -> CheckResult:
     data = prepare(plan, lambda what, done, total: listener.stage_progress("check", what, done, total))
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
     check_shared_transforms(plan, data)
-    try_components(plan, len(data.classes), split.count, data.preprocessing)
+    try_components(plan, data.classes, split.count, data.preprocessing)
     model = build_model(plan, len(data.classes), data.preprocessing, fold=0)
     step = try_step(plan, data, model)
     return CheckResult(
@@ -120,7 +120,7 @@ def try_step(plan: Plan, data: Prepared, model: torch.nn.Module) -> str:
     CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
     model.eval()  # two images are too few for batch statistics
     augmented = batches.read_levels(rows, seed=0)
-    for mix in build_mixing(plan, classes, data.preprocessing).mixers:
+    for mix in build_mixing(plan, data.classes, data.preprocessing).mixers:
         augmented = mix(augmented, targets.cpu(), torch.Generator().manual_seed(0)).images
     images = batches.normalise(augmented)
     with blame(plan.model, "on two images"):

@@ -139,7 +139,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         order=order,
         batches=batches,
         loader=Loader(recipe.compute.prefetch, batches, open_images, device, count_spare_cores(job, device)),
-        mixing=build_mixing(plan, classes, data.preprocessing),
+        mixing=build_mixing(plan, data.classes, data.preprocessing),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         steps=steps,
         average=build_average(recipe.train, model),
