@@ -97,6 +97,16 @@ class RunFolder:
         return self.path / "test_rows.parquet"
 
     @property
+    def lock(self) -> Path:
+        """Locked by the process that is at work in the folder."""
+        return self.path / "run.lock"
+
+    @property
+    def owner(self) -> Path:
+        """The process that locked the folder last: host, number, start."""
+        return self.path / "process.json"
+
+    @property
     def metrics(self) -> Path:
         """Scores of the whole run."""
         return self.path / "metrics.json"
