@@ -91,8 +91,13 @@ def _interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, interrupt)
     try:
         yield
-    finally:
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process ends now, and with its own exit code
+        raise
+    except BaseException:
         signal.signal(signal.SIGINT, before)
+        raise
+    signal.signal(signal.SIGINT, before)
 
 
 def _open(recipe: Path, open_plan: Callable[[], Plan], *, silent: bool) -> Plan:

@@ -45,6 +45,11 @@ class FoldFolder:
         return self.path / "checkpoint"
 
     @property
+    def attempt(self) -> Path:
+        """The name of the attempt that may write the fold."""
+        return self.path / "attempt"
+
+    @property
     def augmented(self) -> Path:
         """A picture of the first training batch, as the network sees it."""
         return self.path / "augmented.png"

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import io
 import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from icf.errors import FoldError
 from icf.local import restore_local_plugins
-from icf.pipeline.data.inputs import open_train_images
-from icf.pipeline.files import write_bytes, write_json, write_rows
+from icf.pipeline.files import write_json, write_rows
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.results.inference import predict_logits, softmax
 from icf.pipeline.results.products import blame, check_logits, check_loss
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
-from icf.pipeline.training import checkpoint
-from icf.pipeline.training.batches import draw_grid
+from icf.pipeline.training import attempt, checkpoint
+from icf.pipeline.training.augmented import write_augmented
 from icf.pipeline.training.clock import count_seconds
 from icf.pipeline.training.fold_result import describe_weights, find_best_weights, predict_fold, save_result
-from icf.pipeline.training.mixing import WeightedTargets, mix_lines
+from icf.pipeline.training.mixing import WeightedTargets
 from icf.pipeline.training.network import autocast, set_training_mode
 from icf.pipeline.training.team import Team, unwrap
 from icf.pipeline.training.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece
 
 PROGRESS_SECONDS = 0.4
+
+TALK_STEPS = 16
+"""Steps between two moments when workers of one fold may agree to save, which costs about as much as a short one."""
 
 
 def fit_fold(job: FoldJob, team: Team | None = None) -> None:
@@ -65,6 +66,7 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
             with count_seconds(seconds, "checkpoints"):
                 save_epoch(trainer)
     if trainer.team.is_main:
+        attempt.confirm(job.folder, trainer.attempt)
         with count_seconds(seconds, "prediction"):
             probabilities = predict_fold(trainer)
         save_result(trainer, probabilities)
@@ -80,15 +82,19 @@ def resume(trainer: Trainer) -> None:
     if team.agree(state is None or state["key"] != trainer.job.key):
         if team.is_main:
             shutil.rmtree(folder.path, ignore_errors=True)
-            _write_augmented(trainer)
+            trainer.attempt = attempt.claim(folder)
+            write_augmented(trainer)
         team.agree(None)
         return
     state = state or checkpoint.read_state(folder.checkpoints)
     assert state is not None  # noqa: S101 - for the type checker: the main rank has read it
+    if team.is_main:
+        trainer.attempt = attempt.claim(folder)
     checkpoint.load_state_weights(folder.checkpoints, trainer.model)
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.schedule.load_state_dict(state["schedule"])
     trainer.scaler.load_state_dict(state["scaler"])
+    trainer.criterion.load_state_dict(state["loss"])
     trainer.state = TrainingState(**state["training"])
     if team.is_main:  # it may have been killed between its last state and what people read
         write_rows(folder.history, trainer.state.history)
@@ -102,30 +108,46 @@ def is_finished(trainer: Trainer) -> bool:
 
 
 def train_epoch(trainer: Trainer) -> tuple[float, float]:
-    """Run one epoch; return the mean loss and images per second."""
-    state, seed = trainer.state, trainer.job.plan.recipe.train.seed
+    """Run one epoch, or the rest of it; return its mean loss and images per second."""
+    state, team, seed = trainer.state, trainer.team, trainer.job.plan.recipe.train.seed
     rows = trainer.data.train_rows[trainer.order(state.epoch)]
     set_training_mode(trainer.network)
-    total = torch.zeros((), dtype=torch.float64, device=trainer.device)
-    started = last = time.monotonic()
+    earlier = state.losses[team.rank] if state.losses else 0.0
+    total = torch.tensor(earlier, dtype=torch.float64, device=trainer.device)
+    started = last = saved = time.monotonic()
     # Batches of nearly equal size: a last one of a single image would break batch normalisation.
     batches = np.array_split(rows, trainer.steps)
-    steps = [cut_batch(trainer, batch, step) for step, batch in enumerate(batches)]
+    todo = list(enumerate(batches))[state.step :]
+    steps = [cut_batch(trainer, batch, step) for step, batch in todo]
+    seen = 0
     requests = [(piece.rows, piece.seed) for pieces in steps for piece in pieces]
     levels = trainer.mixing.is_active(state.epoch)  # mixed where the network is, and normalised then
     with closing(trainer.loader.load(requests, levels=levels)) as images:
-        for step, (batch, pieces) in enumerate(zip(batches, steps, strict=True)):
-            position = (trainer.job.fold, state.epoch, step, trainer.team.rank)
+        for (step, batch), pieces in zip(todo, steps, strict=True):
+            position = (trainer.job.fold, state.epoch, step, team.rank)
             torch.manual_seed(derive_seed(seed, Purpose.STEP, *position))
             total += train_step(trainer, pieces, step, images) * len(batch)
-            if trainer.team.is_main and time.monotonic() - last > PROGRESS_SECONDS:
+            seen += len(batch)
+            if team.is_main and time.monotonic() - last > PROGRESS_SECONDS:
                 last = time.monotonic()
-                _write_progress(trainer, step + 1, last - started)
+                _write_progress(trainer, step + 1, seen / (last - started))
+            if step + 1 < trainer.steps and _is_due(trainer, step + 1, saved):
+                save_step(trainer, step + 1, float(total))
+                saved = time.monotonic()
     with count_seconds(state.seconds, "steps"):  # a GPU is still at work
-        mean = trainer.team.average(float(total)) / len(rows)
+        mean = team.average(float(total)) / len(rows)
+    state.step, state.losses = 0, []
     if not math.isfinite(mean):
         raise _describe_divergence(f"the training loss became {mean}", state)
-    return mean, len(rows) / (time.monotonic() - started)
+    return mean, seen / (time.monotonic() - started)
+
+
+def _is_due(trainer: Trainer, step: int, saved: float) -> bool:
+    """Tell, to every rank alike, whether it is time to save again; in a short epoch it never is."""
+    if trainer.team.size > 1 and step % TALK_STEPS:
+        return False
+    seconds = 60 * trainer.job.plan.recipe.compute.checkpoint_minutes
+    return bool(trainer.team.agree(time.monotonic() - saved > seconds))
 
 
 def _describe_divergence(what: str, state: TrainingState) -> FoldError:
@@ -211,50 +233,47 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
     state.epoch += 1
 
 
+def save_step(trainer: Trainer, step: int, loss: float) -> None:
+    """Write the state in the middle of an epoch, of which so many steps with this sum of losses are done."""
+    trainer.state.step, trainer.state.losses = step, trainer.team.collect(loss)
+    if trainer.team.is_main:
+        with count_seconds(trainer.state.seconds, "checkpoints"):
+            attempt.confirm(trainer.job.folder, trainer.attempt)
+            _save_state(trainer)
+
+
 def save_epoch(trainer: Trainer) -> None:
     """Write best weights first, then the state that refers to them, then what people read.
 
     Killed between any two of these, the epoch is run again to the same result.
     """
     folder, state = trainer.job.folder, trainer.state
-    model = unwrap(trainer.model)
+    attempt.confirm(folder, trainer.attempt)
     best = find_best_weights(trainer) if state.best_epoch == state.epoch - 1 else None
     if best is not None:
-        checkpoint.save_weights(best, model, describe_weights(trainer))
+        checkpoint.save_weights(best, unwrap(trainer.model), describe_weights(trainer))
+    _save_state(trainer, same=best)
+    write_rows(folder.history, state.history)
+    _write_progress(trainer, 0, None)
+
+
+def _save_state(trainer: Trainer, same: Path | None = None) -> None:
+    """Write everything that the next step depends on; ``same`` is a file with the present weights, if there is one."""
+    state = trainer.state
     everything = {
         "key": trainer.job.key,
         "optimizer": trainer.optimizer.state_dict(),
         "schedule": dict(trainer.schedule.state_dict()),
         "scaler": trainer.scaler.state_dict(),
+        "loss": trainer.criterion.state_dict(),
         "training": asdict(state),
     }
-    checkpoint.save_state(folder.checkpoints, state.epoch, model, everything, same=best)
-    write_rows(folder.history, state.history)
-    _write_progress(trainer, 0, 0.0)
+    name = checkpoint.name_state(state.epoch, state.step)
+    checkpoint.save_state(trainer.job.folder.checkpoints, name, unwrap(trainer.model), everything, same=same)
 
 
-def _write_progress(trainer: Trainer, step: int, seconds: float) -> None:
-    done = step * len(trainer.data.train_rows) / trainer.steps
-    speed = done / seconds if seconds else None
+def _write_progress(trainer: Trainer, step: int, speed: float | None) -> None:
     epochs = trainer.job.plan.recipe.train.epochs
     position = {"epoch": trainer.state.epoch, "epochs": epochs, "step": step, "steps": trainer.steps}
     chosen = {"images_per_second": speed, "prefetch": str(trainer.loader.prefetch or "")}
     write_json(trainer.job.folder.progress, {"key": trainer.job.key, **position, **chosen})
-
-
-def _write_augmented(trainer: Trainer) -> None:
-    job, data = trainer.job, trainer.data
-    if trainer.embeddings is not None and job.fold > 0:
-        return  # one picture of images that training never reads is enough
-    images = open_train_images(job.plan, data.train_pixels, data.preprocessing, trainer.device)
-    seed = derive_seed(job.plan.recipe.train.seed, Purpose.AUGMENT, job.fold)
-    rows = trainer.data.train_rows[trainer.order(0)[:32]]
-    pictures = images.augment(rows, seed)
-    if trainer.mixing.is_active(0):
-        pictures = mix_lines(trainer.mixing, pictures, torch.from_numpy(data.targets[rows]), seed)
-    grid = Image.fromarray(draw_grid(pictures))
-    path = trainer.job.folder.augmented
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    grid.save(buffer, format="PNG")
-    write_bytes(path, buffer.getvalue())

@@ -29,9 +29,13 @@ from icf.pipeline.training.team import Team
 
 @dataclass
 class TrainingState:
-    """What an epoch changes beside weights and optimizer; plain data, stored in every checkpoint."""
+    """What training changes beside weights and optimizer; plain data, stored in every checkpoint."""
 
     epoch: int = 0
+    step: int = 0
+    """Steps that are done of an epoch that is not."""
+    losses: list[float] = field(default_factory=list)
+    """Each rank's sum of the losses of these steps."""
     best_epoch: int = -1
     best_score: float = math.nan
     stale: int = 0
@@ -75,6 +79,8 @@ class Trainer:
     mixing: Mixing
     scaler: torch.amp.GradScaler
     steps: int
+    attempt: str = ""
+    """Its name; written where others would see it."""
     state: TrainingState = field(default_factory=TrainingState)
 
 
