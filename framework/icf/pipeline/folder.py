@@ -47,7 +47,7 @@ class FoldFolder:
     @property
     def attempt(self) -> Path:
         """The name of the attempt that may write the fold."""
-        return self.path / "attempt"
+        return self.path / "attempt.txt"
 
     @property
     def augmented(self) -> Path:

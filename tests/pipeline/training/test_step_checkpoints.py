@@ -15,11 +15,12 @@ from training import make_jobs, make_plan, read_history, without_speed
 EVERY_STEP = "compute.checkpoint_minutes=1e-9"
 LIVELY = (
     "train.early_stopping=1",
+    'train.average="ema"',
     'transforms.mix=["augment/mixup"]',
     'transforms.train=["augment/erasing"]',
     'optimizer={use="optimizer/sgd", lr=0.05, momentum=0.9}',
 )
-"""Whatever a step could depend on besides its seed: momentum, batch statistics, partners, patience."""
+"""Whatever a step could depend on besides its seed: momentum, statistics, partners, patience, a mean."""
 
 STEPS = 12
 """Of an epoch: 359 rows in batches of at most 32."""

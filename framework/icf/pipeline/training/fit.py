@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,20 +13,22 @@ from torch import nn
 
 from icf.errors import FoldError
 from icf.local import restore_local_plugins
-from icf.pipeline.files import write_json, write_rows
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.results.inference import predict_logits, softmax
 from icf.pipeline.results.products import blame, check_logits, check_loss
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
-from icf.pipeline.training import attempt, checkpoint
-from icf.pipeline.training.augmented import write_augmented
+from icf.pipeline.training import attempt
+from icf.pipeline.training.batch_norm import averaged_weights
 from icf.pipeline.training.clock import count_seconds
-from icf.pipeline.training.fold_result import describe_weights, find_best_weights, predict_fold, save_result
+from icf.pipeline.training.fold_result import predict_fold, save_result
+from icf.pipeline.training.head_dropout import repeat_targets
 from icf.pipeline.training.mixing import WeightedTargets
 from icf.pipeline.training.network import autocast, set_training_mode
-from icf.pipeline.training.team import Team, unwrap
-from icf.pipeline.training.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece
+from icf.pipeline.training.saving import resume, save_best, save_epoch, save_step, write_progress
+from icf.pipeline.training.soup import cook_soup, remove_ingredients
+from icf.pipeline.training.team import Team
+from icf.pipeline.training.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece, thaw
 
 PROGRESS_SECONDS = 0.4
 
@@ -60,44 +59,25 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
     seconds["start"] = seconds.get("start", 0.0) + starting["start"]
     while not is_finished(trainer):
         train_loss, speed = train_epoch(trainer)
-        with count_seconds(seconds, "validation"):
-            validate(trainer, train_loss, speed)
+        with averaged_weights(trainer):
+            with count_seconds(seconds, "validation"):
+                validate(trainer, train_loss, speed)
+            if trainer.team.is_main:
+                with count_seconds(seconds, "checkpoints"):
+                    save_best(trainer)
         if trainer.team.is_main:
             with count_seconds(seconds, "checkpoints"):
                 save_epoch(trainer)
     if trainer.team.is_main:
         attempt.confirm(job.folder, trainer.attempt)
         with count_seconds(seconds, "prediction"):
+            if job.plan.recipe.train.average == "soup":
+                trainer.state.soup = cook_soup(trainer)
             probabilities = predict_fold(trainer)
         save_result(trainer, probabilities)
         job.run_folder.mark_done(name, job.key)
+        remove_ingredients(trainer, kept=[])
     trainer.team.agree(None)
-
-
-def resume(trainer: Trainer) -> None:
-    """Take up the last checkpoint of the same inputs, if there is one; otherwise start a clean folder."""
-    folder, team = trainer.job.folder, trainer.team
-    state = checkpoint.read_state(folder.checkpoints) if team.is_main else None
-    # The main rank decides: another could look while files are being removed.
-    if team.agree(state is None or state["key"] != trainer.job.key):
-        if team.is_main:
-            shutil.rmtree(folder.path, ignore_errors=True)
-            trainer.attempt = attempt.claim(folder)
-            write_augmented(trainer)
-        team.agree(None)
-        return
-    state = state or checkpoint.read_state(folder.checkpoints)
-    assert state is not None  # noqa: S101 - for the type checker: the main rank has read it
-    if team.is_main:
-        trainer.attempt = attempt.claim(folder)
-    checkpoint.load_state_weights(folder.checkpoints, trainer.model)
-    trainer.optimizer.load_state_dict(state["optimizer"])
-    trainer.schedule.load_state_dict(state["schedule"])
-    trainer.scaler.load_state_dict(state["scaler"])
-    trainer.criterion.load_state_dict(state["loss"])
-    trainer.state = TrainingState(**state["training"])
-    if team.is_main:  # it may have been killed between its last state and what people read
-        write_rows(folder.history, trainer.state.history)
 
 
 def is_finished(trainer: Trainer) -> bool:
@@ -111,6 +91,7 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
     """Run one epoch, or the rest of it; return its mean loss and images per second."""
     state, team, seed = trainer.state, trainer.team, trainer.job.plan.recipe.train.seed
     rows = trainer.data.train_rows[trainer.order(state.epoch)]
+    thaw(trainer)
     set_training_mode(trainer.network)
     earlier = state.losses[team.rank] if state.losses else 0.0
     total = torch.tensor(earlier, dtype=torch.float64, device=trainer.device)
@@ -130,10 +111,12 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
             seen += len(batch)
             if team.is_main and time.monotonic() - last > PROGRESS_SECONDS:
                 last = time.monotonic()
-                _write_progress(trainer, step + 1, seen / (last - started))
+                write_progress(trainer, step + 1, seen / (last - started))
             if step + 1 < trainer.steps and _is_due(trainer, step + 1, saved):
                 save_step(trainer, step + 1, float(total))
                 saved = time.monotonic()
+    if trainer.average:
+        trainer.average.after_epoch(state.epoch)
     with count_seconds(state.seconds, "steps"):  # a GPU is still at work
         mean = team.average(float(total)) / len(rows)
     state.step, state.losses = 0, []
@@ -174,6 +157,8 @@ def train_step(trainer: Trainer, pieces: Sequence[Piece], step: int, images: Ite
             total += loss.detach().double() * piece.weight
     with count_seconds(seconds, "steps"):
         _update_weights(trainer)
+        if trainer.average:
+            trainer.average.after_step()
     return total
 
 
@@ -189,15 +174,16 @@ def _update_weights(trainer: Trainer) -> None:
 
 
 def _compute_loss(trainer: Trainer, images: torch.Tensor, expected: WeightedTargets) -> torch.Tensor:
-    plan = trainer.job.plan
+    plan, samples = trainer.job.plan, trainer.job.plan.recipe.model.dropout_samples
     losses = []
     with autocast(trainer.device, trainer.precision):
         with blame(plan.model, "in training"):
             logits = trainer.network(images)
-        check_logits(plan.model, logits, len(images), len(trainer.data.classes))
+        check_logits(plan.model, logits, samples * len(images), len(trainer.data.classes))
         for targets, weight in expected:
             with blame(plan.loss, "in training"):
-                loss: torch.Tensor = trainer.criterion(logits, targets.to(trainer.device))
+                repeated = repeat_targets(targets.to(trainer.device), samples)
+                loss: torch.Tensor = trainer.criterion(logits, repeated)
             check_loss(plan.loss, loss)
             losses.append(loss * weight)
     return sum(losses[1:], losses[0])
@@ -231,49 +217,3 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
     row: dict[str, float] = {"epoch": state.epoch, "train_loss": train_loss, "val_loss": val_loss}
     state.history.append({**row, "learning_rate": rate, "images_per_second": round(speed, 1), **metrics})
     state.epoch += 1
-
-
-def save_step(trainer: Trainer, step: int, loss: float) -> None:
-    """Write the state in the middle of an epoch, of which so many steps with this sum of losses are done."""
-    trainer.state.step, trainer.state.losses = step, trainer.team.collect(loss)
-    if trainer.team.is_main:
-        with count_seconds(trainer.state.seconds, "checkpoints"):
-            attempt.confirm(trainer.job.folder, trainer.attempt)
-            _save_state(trainer)
-
-
-def save_epoch(trainer: Trainer) -> None:
-    """Write best weights first, then the state that refers to them, then what people read.
-
-    Killed between any two of these, the epoch is run again to the same result.
-    """
-    folder, state = trainer.job.folder, trainer.state
-    attempt.confirm(folder, trainer.attempt)
-    best = find_best_weights(trainer) if state.best_epoch == state.epoch - 1 else None
-    if best is not None:
-        checkpoint.save_weights(best, unwrap(trainer.model), describe_weights(trainer))
-    _save_state(trainer, same=best)
-    write_rows(folder.history, state.history)
-    _write_progress(trainer, 0, None)
-
-
-def _save_state(trainer: Trainer, same: Path | None = None) -> None:
-    """Write everything that the next step depends on; ``same`` is a file with the present weights, if there is one."""
-    state = trainer.state
-    everything = {
-        "key": trainer.job.key,
-        "optimizer": trainer.optimizer.state_dict(),
-        "schedule": dict(trainer.schedule.state_dict()),
-        "scaler": trainer.scaler.state_dict(),
-        "loss": trainer.criterion.state_dict(),
-        "training": asdict(state),
-    }
-    name = checkpoint.name_state(state.epoch, state.step)
-    checkpoint.save_state(trainer.job.folder.checkpoints, name, unwrap(trainer.model), everything, same=same)
-
-
-def _write_progress(trainer: Trainer, step: int, speed: float | None) -> None:
-    epochs = trainer.job.plan.recipe.train.epochs
-    position = {"epoch": trainer.state.epoch, "epochs": epochs, "step": step, "steps": trainer.steps}
-    chosen = {"images_per_second": speed, "prefetch": str(trainer.loader.prefetch or "")}
-    write_json(trainer.job.folder.progress, {"key": trainer.job.key, **position, **chosen})
