@@ -299,6 +299,10 @@ class Compute(Section):
     max_failures: Annotated[int, Strict(), Field(ge=0)] = Field(
         default=2, description="Times that a fold is restarted after its process died"
     )
+    checkpoint_minutes: Positive = Field(
+        default=5.0,
+        description="Minutes of an epoch after which training is saved, besides its end; they never change a result",
+    )
 
 
 class Recipe(Section):

@@ -22,6 +22,7 @@ from icf.pipeline.frozen.embed import save_embeddings, wants_embeddings
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, read_embedding_files
 from icf.pipeline.jobs import FoldJob, Place, Placement, Prediction, Workload, read_placement
 from icf.pipeline.listener import Listener, RunResult
+from icf.pipeline.lock import hold
 from icf.pipeline.results.ensemble import ensemble
 from icf.pipeline.results.report import write_report
 from icf.pipeline.results.submission import write_submission
@@ -63,7 +64,7 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
     """Run a plan, or continue it, in its folder below ``runs``; a stage that is complete is skipped.
 
     Raises:
-        IcfError: bad data or a component that can't be used, before training.
+        IcfError: bad data, a component that can't be used, or another run in the same folder; before training.
         FoldError: folds that failed; the others are kept and need not be trained again.
     """
     started = time.monotonic()
@@ -71,6 +72,11 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
     for choice in plan.choices():
         choice.resolve()
     folder = open_run_folder(plan, runs, fresh=fresh)
+    with hold(folder):
+        return _run_stages(plan, folder, place, listener, started)
+
+
+def _run_stages(plan: Plan, folder: RunFolder, place: Place, listener: Listener, started: float) -> RunResult:
     listener.run_opened(plan, folder.path, continued=(folder.path / "stages").exists())
     run = _Run(plan, folder, listener)
     write_json(folder.path / "environment.json", describe_environment())
