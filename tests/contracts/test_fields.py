@@ -453,6 +453,7 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "TransformContext.image_size": lambda w: all_equal(w.transform, "image_size", (6, 8)),
     "TransformContext.channels": lambda w: all_equal(w.transform, "channels", 3),
     "MixerContext.num_classes": lambda w: all_equal(w.mixer, "num_classes", 2),
+    "MixerContext.classes": lambda w: all_equal(w.mixer, "classes", ("low", "high")),
     "MixerContext.image_size": lambda w: all_equal(w.mixer, "image_size", (6, 8)),
     "MixerContext.channels": lambda w: all_equal(w.mixer, "channels", 3),
     "MetricContext.num_classes": lambda w: all_equal(w.metric, "num_classes", 2),
