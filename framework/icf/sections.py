@@ -116,7 +116,7 @@ class Transforms(Section):
 
 
 class Cache(Section):
-    """Where decoded images are kept, for all folds and later runs."""
+    """Where decoded images, and embeddings of them, are kept for all folds and later runs."""
 
     mode: Literal["auto", "on", "off"] = Field(
         default="auto",
@@ -125,7 +125,8 @@ class Cache(Section):
     )
     max_gb: Positive = Field(
         default=50.0,
-        description="Largest size of the decoded images of all runs, in GB; what was not used for longest makes way",
+        description="Largest size of the decoded images and the embeddings of all runs, in GB; what was not used for"
+        " longest makes way",
     )
 
 
