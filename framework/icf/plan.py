@@ -23,6 +23,7 @@ from icf.recipe import (
     RawRecipe,
     Recipe,
     component_tables,
+    find_idle_settings,
     named_refs,
     parse_recipe,
     plain,
@@ -197,7 +198,7 @@ def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str, local: Sequence[L
         train_transforms=_array(resolved, "transforms", "train"),
         mixers=_array(resolved, "transforms", "mix"),
         observers=observers,
-        warnings=(*resolver.warnings, *unused),
+        warnings=(*resolver.warnings, *find_idle_settings(recipe), *unused),
         local_plugins=kept,
     )
 

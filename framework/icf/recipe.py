@@ -24,6 +24,7 @@ __all__ = [
     "RawRecipe",
     "Recipe",
     "component_tables",
+    "find_idle_settings",
     "named_refs",
     "parse_recipe",
     "plain",
@@ -108,6 +109,21 @@ def _tables(path: tuple[str | int, ...], kind: str, values: Any) -> Iterator[Com
         if isinstance(table, dict) and isinstance(ref := table.get("use"), str):
             params = {key: item for key, item in table.items() if key != "use"}
             yield ComponentTable((*path, index), kind, ref, params)
+
+
+def find_idle_settings(recipe: Recipe) -> list[str]:
+    """Return a sentence for each setting that can have no effect beside the others."""
+    train, unfreeze = recipe.train, recipe.model.unfreeze
+    found = []
+    if train.average == "swa" and train.swa_start is not None and train.swa_start >= train.epochs:
+        found.append(
+            f"train.swa_start = {train.swa_start}: training ends after {train.epochs} epochs, so none is averaged"
+        )
+    if unfreeze and unfreeze[-1] >= train.epochs:
+        found.append(
+            f"model.unfreeze = {list(unfreeze)}: training ends after {train.epochs} epochs, before all layers are open"
+        )
+    return found
 
 
 def named_refs(raw: RawRecipe) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
@@ -44,6 +45,11 @@ class Problem(Section):
     input: str = Field(default="", description="What an image shows")
     output: str = Field(default="", description="What is predicted for it")
     use: str = Field(default="", description="Where the result is used")
+    domain: Literal["near", "far"] | None = Field(
+        default=None,
+        description="Whether images are like those of ImageNet, photographs of things, or far from them, as X-rays,"
+        " drawings and letters are; for the advice of icf check, which else guesses",
+    )
 
 
 class DatasetSection(ComponentSection):
@@ -138,11 +144,37 @@ class ModelSection(ComponentSection):
         description="'backbone': only the classifier head is trained; the name of a module of the network, such as"
         " 'layer2': it and everything that runs before it is not",
     )
+    unfreeze: tuple[Count, ...] = Field(
+        default=(),
+        description="Epochs that are done when one more layer is trained, beginning with the head alone; the last opens"
+        " all that are left. Empty: all are trained from the start",
+    )
+    layer_decay: Annotated[Number, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Learning rate of each layer as a share of that of the layer after it, up to the head"
+    )
+    head_dropout: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Share of features set to zero just before the classifier head, 0 to 1"
+    )
+    dropout_samples: Annotated[int, Strict(), Field(ge=1, le=64)] = Field(
+        default=1, description="Times that the head sees an image in a step, each with other features set to zero"
+    )
     views: Count | None = Field(
         default=None,
         description="Augmented versions of a training image, of which every epoch takes one; left out: 4 with"
         " freeze = 'backbone' and without transforms.mix, else a new one every time",
     )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> ModelSection:
+        if self.unfreeze and self.freeze == "backbone":
+            raise ValueError(
+                'unfreeze begins with the head alone; freeze = "backbone" would leave it alone: remove one'
+            )
+        if any(later <= earlier for earlier, later in pairwise(self.unfreeze)):
+            raise ValueError(f"unfreeze = {list(self.unfreeze)}: each number must be larger than the one before it")
+        if self.dropout_samples > 1 and not self.head_dropout:
+            raise ValueError("dropout_samples above 1 needs head_dropout above 0: the samples would be equal")
+        return self
 
 
 class Train(Section):
@@ -154,6 +186,20 @@ class Train(Section):
     clip_norm: Positive | None = Field(default=None, description="Largest norm of the gradient; left out: not clipped")
     early_stopping: Count | None = Field(
         default=None, description="Stop after this many epochs without improvement; left out: never"
+    )
+    average: Literal["none", "ema", "swa", "soup"] = Field(
+        default="none",
+        description="A mean of weights that is validated and kept in their place: 'ema', over all steps, newer ones"
+        " counting more; 'swa', of the last epochs; 'soup', of the best epochs, as many as do not lower the score",
+    )
+    ema_decay: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        default=0.999, description="With 'ema': share of the mean that a step keeps; less in the first steps"
+    )
+    swa_start: Annotated[int, Strict(), Field(ge=0)] | None = Field(
+        default=None, description="With 'swa': epochs before the first that counts; left out: three quarters of them"
+    )
+    soup_size: Annotated[int, Strict(), Field(ge=2, le=100)] = Field(
+        default=5, description="With 'soup': best epochs that are tried"
     )
     seed: Annotated[int, Strict(), Field(ge=0, lt=2**32)] = Field(
         default=0, description="Seed of everything that is random"

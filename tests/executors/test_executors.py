@@ -123,10 +123,12 @@ def test_every_executor_gives_the_same_bits(name: str, tmp_path: Path, inline_jo
 
 
 @pytest.mark.usefixtures("session")
-def test_two_processes_train_a_fold_like_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("average", ["none", "ema", "soup"])
+def test_two_processes_train_a_fold_like_one(tmp_path: Path, average: str) -> None:
+    averaged = f'train.average="{average}"'
     # Parts of 8 and 7 rows, cut into 8 pieces: the second process has one piece less than the first.
-    settings = (*PLAIN, "train.accumulate=8")
-    alone = run_folds("inline", tmp_path / "alone", *PLAIN)[0]
+    settings = (*PLAIN, averaged, "train.accumulate=8")
+    alone = run_folds("inline", tmp_path / "alone", *PLAIN, averaged)[0]
     plan = make_plan(*settings, small=TINY)
     jobs = make_jobs(plan, tmp_path / "team")[:1]
     assert make_executor("ray-train", plan, concurrent=1, workers=2).run(jobs) == {}

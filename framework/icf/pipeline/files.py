@@ -63,19 +63,38 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def write_table(path: Path, columns: Mapping[str, Any]) -> None:
     """Write a parquet file atomically."""
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(dict(columns)), sink)
+    pq.write_table(pa.table({name: _to_arrow(values) for name, values in columns.items()}), sink)
     write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def _to_arrow(values: Any) -> pa.Array:
+    """Return values as Arrow has them; numbers and strings by hand, since ``pa.array`` imports pandas."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        buffer = pa.py_buffer(np.ascontiguousarray(values))
+        return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, buffer])
+    if all(isinstance(value, str) for value in values):
+        encoded = [value.encode() for value in values]
+        ends = np.cumsum([0, *map(len, encoded)])
+        if ends[-1] < 2**31:  # offsets of a column of strings have 32 bits
+            return pa.StringArray.from_buffers(
+                len(encoded), pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(b"".join(encoded))
+            )
+    return pa.array(values)
 
 
 def read_table(path: Path) -> dict[str, Any]:
     """Read a parquet file: numeric columns as numpy arrays, all others as lists."""
-    table = pq.read_table(path)
+    with pq.ParquetFile(path) as file:  # pq.read_table imports pandas
+        table = file.read()
     return {name: _to_column(table.column(name)) for name in table.column_names}
 
 
 def _to_column(column: Any) -> Any:
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    return column.to_numpy() if numeric and not column.null_count else column.to_pylist()
+    if not numeric or column.null_count:
+        return column.to_pylist()
+    empty = np.zeros(0, column.type.to_pandas_dtype())
+    return np.concatenate([empty, *map(np.from_dlpack, column.chunks)])
 
 
 def write_probabilities(

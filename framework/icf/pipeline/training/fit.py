@@ -25,13 +25,16 @@ from icf.pipeline.results.products import blame, check_logits, check_loss
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.training import checkpoint
+from icf.pipeline.training.batch_norm import averaged_weights
 from icf.pipeline.training.batches import draw_grid
 from icf.pipeline.training.clock import count_seconds
 from icf.pipeline.training.fold_result import describe_weights, find_best_weights, predict_fold, save_result
+from icf.pipeline.training.head_dropout import repeat_targets
 from icf.pipeline.training.mixing import WeightedTargets, mix_lines
 from icf.pipeline.training.network import autocast, set_training_mode
+from icf.pipeline.training.soup import cook_soup, rank_epochs, remove_ingredients, save_ingredient
 from icf.pipeline.training.team import Team, unwrap
-from icf.pipeline.training.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece
+from icf.pipeline.training.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece, thaw
 
 PROGRESS_SECONDS = 0.4
 
@@ -59,16 +62,23 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
     seconds["start"] = seconds.get("start", 0.0) + starting["start"]
     while not is_finished(trainer):
         train_loss, speed = train_epoch(trainer)
-        with count_seconds(seconds, "validation"):
-            validate(trainer, train_loss, speed)
+        with averaged_weights(trainer):
+            with count_seconds(seconds, "validation"):
+                validate(trainer, train_loss, speed)
+            if trainer.team.is_main:
+                with count_seconds(seconds, "checkpoints"):
+                    save_best(trainer)
         if trainer.team.is_main:
             with count_seconds(seconds, "checkpoints"):
                 save_epoch(trainer)
     if trainer.team.is_main:
         with count_seconds(seconds, "prediction"):
+            if job.plan.recipe.train.average == "soup":
+                trainer.state.soup = cook_soup(trainer)
             probabilities = predict_fold(trainer)
         save_result(trainer, probabilities)
         job.run_folder.mark_done(name, job.key)
+        remove_ingredients(trainer, kept=[])
     trainer.team.agree(None)
 
 
@@ -90,6 +100,8 @@ def resume(trainer: Trainer) -> None:
     trainer.schedule.load_state_dict(state["schedule"])
     trainer.scaler.load_state_dict(state["scaler"])
     trainer.state = TrainingState(**state["training"])
+    if trainer.average:
+        trainer.average.load_state_dict(state["average"])
     if team.is_main:  # it may have been killed between its last state and what people read
         write_rows(folder.history, trainer.state.history)
 
@@ -105,6 +117,7 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
     """Run one epoch; return the mean loss and images per second."""
     state, seed = trainer.state, trainer.job.plan.recipe.train.seed
     rows = trainer.data.train_rows[trainer.order(state.epoch)]
+    thaw(trainer)
     set_training_mode(trainer.network)
     total = torch.zeros((), dtype=torch.float64, device=trainer.device)
     started = last = time.monotonic()
@@ -121,6 +134,8 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
             if trainer.team.is_main and time.monotonic() - last > PROGRESS_SECONDS:
                 last = time.monotonic()
                 _write_progress(trainer, step + 1, last - started)
+    if trainer.average:
+        trainer.average.after_epoch(state.epoch)
     with count_seconds(state.seconds, "steps"):  # a GPU is still at work
         mean = trainer.team.average(float(total)) / len(rows)
     if not math.isfinite(mean):
@@ -152,6 +167,8 @@ def train_step(trainer: Trainer, pieces: Sequence[Piece], step: int, images: Ite
             total += loss.detach().double() * piece.weight
     with count_seconds(seconds, "steps"):
         _update_weights(trainer)
+        if trainer.average:
+            trainer.average.after_step()
     return total
 
 
@@ -167,15 +184,16 @@ def _update_weights(trainer: Trainer) -> None:
 
 
 def _compute_loss(trainer: Trainer, images: torch.Tensor, expected: WeightedTargets) -> torch.Tensor:
-    plan = trainer.job.plan
+    plan, samples = trainer.job.plan, trainer.job.plan.recipe.model.dropout_samples
     losses = []
     with autocast(trainer.device, trainer.precision):
         with blame(plan.model, "in training"):
             logits = trainer.network(images)
-        check_logits(plan.model, logits, len(images), len(trainer.data.classes))
+        check_logits(plan.model, logits, samples * len(images), len(trainer.data.classes))
         for targets, weight in expected:
             with blame(plan.loss, "in training"):
-                loss: torch.Tensor = trainer.criterion(logits, targets.to(trainer.device))
+                repeated = repeat_targets(targets.to(trainer.device), samples)
+                loss: torch.Tensor = trainer.criterion(logits, repeated)
             check_loss(plan.loss, loss)
             losses.append(loss * weight)
     return sum(losses[1:], losses[0])
@@ -211,24 +229,34 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
     state.epoch += 1
 
 
+def save_best(trainer: Trainer) -> None:
+    """Write the weights that were just validated, if they are to be kept; before the state that refers to them."""
+    state = trainer.state
+    if state.best_epoch == state.epoch - 1:
+        checkpoint.save_weights(find_best_weights(trainer), unwrap(trainer.model), describe_weights(trainer))
+    if trainer.job.plan.recipe.train.average == "soup":
+        save_ingredient(trainer)
+
+
 def save_epoch(trainer: Trainer) -> None:
-    """Write best weights first, then the state that refers to them, then what people read.
+    """Write the state after the best weights, to which it refers, and then what people read.
 
     Killed between any two of these, the epoch is run again to the same result.
     """
-    folder, state = trainer.job.folder, trainer.state
-    model = unwrap(trainer.model)
-    best = find_best_weights(trainer) if state.best_epoch == state.epoch - 1 else None
-    if best is not None:
-        checkpoint.save_weights(best, model, describe_weights(trainer))
+    folder, state, average = trainer.job.folder, trainer.state, trainer.average
+    is_best = state.best_epoch == state.epoch - 1 and not (average and average.count)
     everything = {
         "key": trainer.job.key,
         "optimizer": trainer.optimizer.state_dict(),
         "schedule": dict(trainer.schedule.state_dict()),
         "scaler": trainer.scaler.state_dict(),
         "training": asdict(state),
+        "average": average.state_dict() if average else None,
     }
-    checkpoint.save_state(folder.checkpoints, state.epoch, model, everything, same=best)
+    same = find_best_weights(trainer) if is_best else None
+    checkpoint.save_state(folder.checkpoints, state.epoch, unwrap(trainer.model), everything, same=same)
+    if trainer.job.plan.recipe.train.average == "soup":
+        remove_ingredients(trainer, kept=rank_epochs(trainer))
     write_rows(folder.history, state.history)
     _write_progress(trainer, 0, 0.0)
 

@@ -74,4 +74,6 @@ def save_result(trainer: Trainer, probabilities: FloatArray) -> None:
         "prefetch": str(trainer.loader.prefetch or "no background thread: too few steps to measure"),
         "seconds": {part: round(value, 3) for part, value in trainer.state.seconds.items()},
     }
+    if trainer.state.soup:
+        result["soup"] = trainer.state.soup
     write_json(trainer.job.folder.metrics, result)
