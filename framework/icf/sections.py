@@ -122,7 +122,7 @@ class Transforms(Section):
 
 
 class Cache(Section):
-    """Where decoded images are kept, for all folds and later runs."""
+    """Where decoded images, and embeddings of them, are kept for all folds and later runs."""
 
     mode: Literal["auto", "on", "off"] = Field(
         default="auto",
@@ -131,7 +131,8 @@ class Cache(Section):
     )
     max_gb: Positive = Field(
         default=50.0,
-        description="Largest size of the decoded images of all runs, in GB; what was not used for longest makes way",
+        description="Largest size of the decoded images and the embeddings of all runs, in GB; what was not used for"
+        " longest makes way",
     )
 
 

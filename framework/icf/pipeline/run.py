@@ -23,6 +23,7 @@ from icf.pipeline.frozen.embeddings import EmbeddingFiles, read_embedding_files
 from icf.pipeline.jobs import FoldJob, Place, Placement, Prediction, Workload, read_placement
 from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.lock import hold
+from icf.pipeline.pixels.lease import use
 from icf.pipeline.results.ensemble import ensemble
 from icf.pipeline.results.report import write_report
 from icf.pipeline.results.submission import write_submission
@@ -95,7 +96,8 @@ def _run_stages(plan: Plan, folder: RunFolder, place: Place, listener: Listener,
             notes=notes,
         )
     )
-    keys = _fit(run, data, split, _embed(run, data, split), place, observers)
+    with contextlib.ExitStack() as leases:  # other processes could take the room of embeddings
+        keys = _fit(run, data, split, _embed(run, data, split, leases), place, observers)
     _ensemble(run, data, split, keys)
     submission = _submit(run, data)
     report = _report(run, data, [*run.warnings, *observers.warnings])
@@ -152,13 +154,16 @@ def _split(run: _Run, data: Prepared) -> Split:
     return split
 
 
-def _embed(run: _Run, data: Prepared, split: Split) -> EmbeddingFiles | None:
+def _embed(run: _Run, data: Prepared, split: Split, leases: contextlib.ExitStack) -> EmbeddingFiles | None:
     folder = run.folder
     if not wants_embeddings(run.plan):
         folder.embeddings.unlink(missing_ok=True)
         return None
     with run.stage("embed") as outcome:
         earlier = read_embedding_files(folder)
+        for path in earlier.paths if earlier else []:
+            with contextlib.suppress(FileNotFoundError):  # it is made again
+                leases.enter_context(use(path))
 
         def progress(what: str, done: int, total: int) -> None:
             run.listener.stage_progress("embed", what, done, total)
@@ -167,7 +172,7 @@ def _embed(run: _Run, data: Prepared, split: Split) -> EmbeddingFiles | None:
             "embed",
             digest(run.plan.identity, data.key, split.count),
             [folder.embeddings, *(earlier.paths if earlier else [])],
-            lambda: save_embeddings(run.plan, data, split.count, folder, progress),
+            lambda: save_embeddings(run.plan, data, split.count, folder, leases, progress),
         )
         files = read_embedding_files(folder)
         if files:
