@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from icf.components import LossContext, OptimizerContext, SamplerContext, SchedulerContext
+from icf.components import OptimizerContext, SamplerContext, SchedulerContext
 from icf.errors import PluginError, Problem
 from icf.local import restore_local_plugins
 from icf.pipeline.data.prepare import Prepared, describe_facts, prepare
@@ -98,13 +98,13 @@ def try_step(plan: Plan, data: Prepared) -> str:
     """
     device = choose_device(plan.recipe.compute.device)
     classes = len(data.classes)
-    model = build_model(plan, classes, data.preprocessing, fold=0).to(device)
+    model = build_model(plan, data.output, data.preprocessing, fold=0).to(device)
     augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
     batches = Batches(data.train.cache.source, data.preprocessing, device, augment)
     rows = data.train.pixel_rows[:2]
     targets = torch.from_numpy(data.train.targets[:2]).to(device)
     counts = np.bincount(data.train.targets, minlength=classes).astype(np.int64)
-    criterion = build(plan.loss, LossContext(num_classes=classes, class_counts=counts))
+    criterion = data.output.build_criterion(plan, counts, seed=0)
     optimizer = build(plan.optimizer, OptimizerContext(parameter_groups=group_parameters(model)))
     build_sampler(plan.sampler, SamplerContext(targets=data.train.targets, num_classes=classes))(0)
     CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
@@ -115,7 +115,7 @@ def try_step(plan: Plan, data: Prepared) -> str:
     images = batches.normalise(augmented)
     with blame(plan.model, "on two images"):
         logits = model(images)
-    check_logits(plan.model, logits, 2, classes)
+    check_logits(plan.model, logits, 2, data.output.units)
     with blame(plan.loss, "on two images"):
         loss = criterion.to(device)(logits.float(), targets)
     check_loss(plan.loss, loss)

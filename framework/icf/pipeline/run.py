@@ -203,6 +203,7 @@ def _measure_workload(run: _Run, data: Prepared, split: Split, embeddings: Embed
         images=0 if heads_only else per_epoch * run.plan.recipe.train.epochs,
         num_classes=len(data.classes),
         preprocessing=data.preprocessing,
+        output=data.output,
         earlier=read_placement(run.folder.placement),
     )
 

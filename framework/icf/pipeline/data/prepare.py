@@ -26,6 +26,7 @@ from icf.pipeline.folder import RunFolder
 from icf.pipeline.pixels.cache import PixelCache, list_errors
 from icf.pipeline.pixels.decode import has_wrong_suffix
 from icf.pipeline.pixels.table import Digests
+from icf.pipeline.training.output import Output, Softmax
 from icf.plan import Plan
 
 StageProgress = Callable[[str, int, int], None]
@@ -59,6 +60,7 @@ class Prepared:
     """The data of a run, checked and decoded."""
 
     classes: tuple[str, ...]
+    output: Output
     train: Rows
     test: Rows | None
     submission: SubmissionFormat | None
@@ -85,7 +87,8 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
         PluginError: a component failed, or pretrained weights can't be had.
     """
     content = read_content(plan)
-    info = plan.model.inspect_model(_describe_model_context(plan, content))
+    output: Output = Softmax(classes=len(content.classes))
+    info = plan.model.inspect_model(_describe_model_context(plan, content, output))
     spec = describe_preprocessing(plan, info, _find_size(content.train.images))
     train = _store(plan, content.train, spec, "train images", progress, find_scale(plan, spec))
     test = _store(plan, content.test, spec, "test images", progress) if content.test is not None else None
@@ -96,6 +99,7 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
     test_rows = _keep_all_rows(content.test, test) if content.test is not None and test is not None else None
     return Prepared(
         classes=content.classes,
+        output=output,
         train=train_rows,
         test=test_rows,
         submission=content.submission,
@@ -117,6 +121,7 @@ def save_prepared(data: Prepared, folder: RunFolder) -> None:
         {
             "key": data.key,
             "classes": list(data.classes),
+            "output": data.output.model_dump(mode="json"),
             "preprocessing": data.preprocessing.model_dump(mode="json"),
             "pixels": {
                 part: describe_source(rows.cache)
@@ -131,10 +136,10 @@ def save_prepared(data: Prepared, folder: RunFolder) -> None:
     )
 
 
-def _describe_model_context(plan: Plan, content: DatasetContent) -> ModelContext:
+def _describe_model_context(plan: Plan, content: DatasetContent, output: Output) -> ModelContext:
     section = plan.recipe.transforms
     size = section.image_size or _find_size(content.train.images) or (224, 224)
-    return ModelContext(num_classes=len(content.classes), channels=section.channels, image_size=size)
+    return ModelContext(num_classes=output.units, channels=section.channels, image_size=size)
 
 
 def _find_size(images: Sequence[Path] | PixelArray) -> tuple[int, int] | None:

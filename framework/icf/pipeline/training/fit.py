@@ -20,7 +20,7 @@ from icf.local import restore_local_plugins
 from icf.pipeline.data.inputs import open_train_images
 from icf.pipeline.files import write_bytes, write_json, write_rows
 from icf.pipeline.jobs import FoldJob
-from icf.pipeline.results.inference import predict_logits, softmax
+from icf.pipeline.results.inference import predict_logits
 from icf.pipeline.results.products import blame, check_logits, check_loss
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
@@ -187,7 +187,7 @@ def _compute_loss(trainer: Trainer, images: torch.Tensor, expected: WeightedTarg
     with autocast(trainer.device, trainer.precision):
         with blame(plan.model, "in training"):
             logits = trainer.network(images)
-        check_logits(plan.model, logits, len(images), len(trainer.data.classes))
+        check_logits(plan.model, logits, len(images), trainer.data.output.units)
         for targets, weight in expected:
             with blame(plan.loss, "in training"):
                 loss: torch.Tensor = trainer.criterion(logits, targets.to(trainer.device))
@@ -205,7 +205,7 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
     with blame(trainer.job.plan.model, "in validation"):
         logits = predict_logits(trainer.model, trainer.batches, mine, size, trainer.device, trainer.precision)
     logits = trainer.team.gather(logits, len(data.val_rows))
-    probabilities = softmax(logits)
+    probabilities = data.output.decode(logits)
     if not np.isfinite(probabilities).all():
         raise _describe_divergence("the network's output is no longer finite", state)
     targets = torch.from_numpy(data.targets[data.val_rows])

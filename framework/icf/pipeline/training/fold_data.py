@@ -13,6 +13,7 @@ from icf.pipeline.data.stored_images import open_sources
 from icf.pipeline.files import read_json, read_table
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.pixels.sources import PixelSource
+from icf.pipeline.training.output import Output, read_output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class FoldData:
     """Rows are positions in the pixels; ``targets`` is indexed by them, -1 where a row is unused."""
 
     classes: tuple[str, ...]
+    output: Output
     preprocessing: Preprocessing
     train_pixels: PixelSource
     targets: IntArray
@@ -52,6 +54,7 @@ class FoldData:
             test = read_table(folder.test_rows)
         return cls(
             classes=tuple(facts["classes"]),
+            output=read_output(facts["output"]),
             preprocessing=spec,
             train_pixels=sources["train"],
             targets=targets,

@@ -28,6 +28,7 @@ def describe_weights(trainer: Trainer) -> dict[str, Any]:
     return {
         "model": trainer.job.plan.model.model_dump(mode="json"),
         "classes": list(trainer.data.classes),
+        "output": trainer.data.output.model_dump(mode="json"),
         "preprocessing": trainer.data.preprocessing.model_dump(mode="json"),
         "fold": trainer.job.fold,
         "epoch": trainer.state.best_epoch,
@@ -42,8 +43,9 @@ def predict_fold(trainer: Trainer) -> FloatArray:
         checkpoint.save_weights(folder.checkpoints / "best.safetensors", trainer.whole, describe_weights(trainer))
 
     def predict(batches: Inputs, rows: IntArray) -> FloatArray:
-        models, section = [trainer.model], recipe.inference
-        found: FloatArray = predict_probabilities(models, batches, rows, section, trainer.device, trainer.precision)[0]
+        found: FloatArray = predict_probabilities(
+            [trainer.model], [data.output], batches, rows, recipe.inference, trainer.device, trainer.precision
+        )[0]
         return found
 
     probabilities = predict(trainer.batches, data.val_rows)

@@ -14,6 +14,7 @@ from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.frozen.stem import freeze_stem, is_frozen
 from icf.pipeline.results.products import blame, build
 from icf.pipeline.seeds import Purpose, derive_seed
+from icf.pipeline.training.output import Output
 from icf.plan import Plan
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -28,7 +29,7 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if use_gpu else "cpu")
 
 
-def build_model(plan: Plan, num_classes: int, spec: Preprocessing, fold: int, *, pretrained: bool = True) -> nn.Module:
+def build_model(plan: Plan, output: Output, spec: Preprocessing, fold: int, *, pretrained: bool = True) -> nn.Module:
     """Build the plan's model with weights drawn from the fold's seed, in channels-last memory.
 
     Raises:
@@ -38,7 +39,7 @@ def build_model(plan: Plan, num_classes: int, spec: Preprocessing, fold: int, *,
     seed = derive_seed(plan.recipe.train.seed, Purpose.MODEL, fold)
     torch.manual_seed(seed)
     context = ModelContext(
-        num_classes=num_classes,
+        num_classes=output.units,
         channels=spec.channels,
         image_size=spec.image_size,
         seed=seed,
@@ -47,31 +48,29 @@ def build_model(plan: Plan, num_classes: int, spec: Preprocessing, fold: int, *,
     model: nn.Module = build(plan.model, context)
     freeze = plan.recipe.model.freeze
     if freeze == "backbone":
-        freeze_backbone(model, num_classes, plan.model.source)
+        freeze_backbone(model, output.units, plan.model.source)
     elif freeze != "none":
         with blame(plan.model, "on an empty image"):
             freeze_stem(model, freeze, torch.zeros((1, spec.channels, *spec.image_size)), plan.model.source)
     return model.to(memory_format=torch.channels_last)
 
 
-def freeze_backbone(model: nn.Module, num_classes: int, name: str) -> None:
+def freeze_backbone(model: nn.Module, units: int, name: str) -> None:
     """Leave only the classifier head trainable."""
-    head = find_head(model, num_classes, name)
+    head = find_head(model, units, name)
     model.requires_grad_(False)
     head.requires_grad_(True)
 
 
-def find_head(model: nn.Module, num_classes: int, name: str) -> nn.Module:
-    """Return the classifier head: the last module with ``num_classes`` outputs; PluginError when there is none."""
+def find_head(model: nn.Module, units: int, name: str) -> nn.Module:
+    """Return the classifier head: the last module with ``units`` outputs; PluginError when there is none."""
     heads = [
         module
         for module in model.modules()
-        if getattr(module, "out_features", getattr(module, "out_channels", None)) == num_classes
+        if getattr(module, "out_features", getattr(module, "out_channels", None)) == units
     ]
     if not heads:
-        raise PluginError(
-            f'{name}: no layer with {num_classes} outputs was found, so model.freeze can\'t be "backbone"'
-        )
+        raise PluginError(f'{name}: no layer with {units} outputs was found, so model.freeze can\'t be "backbone"')
     return heads[-1]
 
 

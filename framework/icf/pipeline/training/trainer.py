@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from icf.components import IntArray, LossContext, OptimizerContext, SamplerContext, Schedule, SchedulerContext
+from icf.components import IntArray, OptimizerContext, SamplerContext, Schedule, SchedulerContext
 from icf.pipeline.cache import count_cores
 from icf.pipeline.data.inputs import Inputs, open_train_images
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, Embeddings, read_embedding_files
@@ -89,7 +89,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     data = FoldData.open(job)
     seed = recipe.train.seed
     classes = len(data.classes)
-    whole = build_model(plan, classes, data.preprocessing, job.fold).to(device)
+    whole = build_model(plan, data.output, data.preprocessing, job.fold).to(device)
     embeddings = read_embedding_files(job.run_folder)
     model, batches = _choose_network(job, data, whole, embeddings, device)
     optimizer: torch.optim.Optimizer = build(
@@ -98,7 +98,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     )
     counts = np.bincount(data.train_targets, minlength=classes).astype(np.int64)
     loss_seed = derive_seed(seed, Purpose.LOSS, job.fold)
-    criterion = build(plan.loss, LossContext(num_classes=classes, class_counts=counts, seed=loss_seed))
+    criterion = data.output.build_criterion(plan, counts, loss_seed)
     sampler_seed = derive_seed(seed, Purpose.SAMPLER, job.fold)
     context = SamplerContext(targets=data.train_targets, num_classes=classes, seed=sampler_seed)
     order = build_sampler(plan.sampler, context)
@@ -170,5 +170,5 @@ def _choose_network(
     """Return what is trained and what feeds it: the part after the frozen one if there are embeddings, or all."""
     if embeddings is None:
         return whole, open_train_images(job.plan, data.train_pixels, data.preprocessing, device)
-    rest = take_rest(job.plan, whole, len(data.classes))
+    rest = take_rest(job.plan, whole, data.output.units)
     return with_dropout(rest, embeddings.dropout), Embeddings(embeddings.train, embeddings, device)
