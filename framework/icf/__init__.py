@@ -6,6 +6,7 @@ Importing it is cheap: no torch, no ray, no discovery of plugins.
 from __future__ import annotations
 
 from icf.components import (
+    Attribute,
     BatchMixer,
     BatchTransform,
     Combiner,
@@ -51,6 +52,7 @@ from icf.params import Params
 __version__ = "0.1.0"
 
 __all__ = [
+    "Attribute",
     "BadImagesError",
     "BatchMixer",
     "BatchTransform",

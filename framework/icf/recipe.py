@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tomli_w
@@ -81,6 +81,7 @@ def component_tables(raw: RawRecipe) -> Iterator[ComponentTable]:
     """Yield each component that a raw recipe names, or leaves at its default; skip what is malformed."""
     for section, kind in COMPONENT_SECTIONS.items():
         yield from _table((section,), kind, raw.get(section), Recipe)
+    yield from _head_losses(raw.get("targets"))
     metrics, transforms = raw.get("metrics", {}), raw.get("transforms", {})
     if isinstance(metrics, dict):
         yield from _table(("metrics", "select"), "metric", metrics.get("select"), Metrics)
@@ -108,6 +109,14 @@ def _tables(path: tuple[str | int, ...], kind: str, values: Any) -> Iterator[Com
         if isinstance(table, dict) and isinstance(ref := table.get("use"), str):
             params = {key: item for key, item in table.items() if key != "use"}
             yield ComponentTable((*path, index), kind, ref, params)
+
+
+def _head_losses(targets: Any) -> Iterator[ComponentTable]:
+    heads = targets.get("heads") if isinstance(targets, dict) else None
+    for index, head in enumerate(heads if isinstance(heads, list) else ()):
+        loss = head.get("loss") if isinstance(head, dict) else None
+        for table in _tables((), "loss", [loss]):
+            yield replace(table, path=("targets", "heads", index, "loss"))
 
 
 def named_refs(raw: RawRecipe) -> list[str]:

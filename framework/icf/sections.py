@@ -182,6 +182,52 @@ def _fill_use(ref: str) -> Callable[[Any], Any]:
     return fill
 
 
+class HeadSection(Section):
+    """What a part of the network's outputs learns; a name alone is an attribute with all defaults."""
+
+    attribute: str = Field(description="Attribute of the data set, or 'class'")
+    kind: Literal["classes", "ordinal", "binned"] = Field(
+        default="classes",
+        description="'classes': an output for each value; 'ordinal': one for each threshold between ordered values;"
+        " 'binned': one for each bin of the number behind the values, such as the age in years",
+    )
+    loss: ComponentSection | None = Field(
+        default=None, description="With 'classes': the loss; left out: that of the section loss"
+    )
+    weight: Positive = Field(default=1.0, description="Factor of its loss in the sum")
+    sigma: Positive = Field(
+        default=2.0, description="With 'binned': standard deviation of the bins that a number belongs to, in its unit"
+    )
+    bin_width: Positive = Field(default=1.0, description="With 'binned': width of a bin, in the unit of the number")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_bare_name(cls, value: Any) -> Any:
+        return {"attribute": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_one_loss(self) -> HeadSection:
+        if self.loss is not None and self.kind != "classes":
+            raise ValueError(f"a head of kind '{self.kind}' has a loss of its own; leave out its loss")
+        return self
+
+
+class Targets(Section):
+    """What the network learns, where it is not one of the classes as they are."""
+
+    heads: tuple[HeadSection, ...] = Field(
+        default=(), description="Attributes that are learned side by side, and joined to classes; none: the classes"
+    )
+    decode: Literal["product", "joint"] = Field(
+        default="product",
+        description="Probability of a class: 'product' of those of its values; 'joint': that times how much more often"
+        " the values occur together in the training rows than if they were independent",
+    )
+    experts: Annotated[bool, Strict()] = Field(
+        default=False, description="Every head has a network of its own, trained side by side"
+    )
+
+
 def _component(ref: str, description: str) -> Any:
     return Field(default=ComponentSection(use=ref), description=f"{description}; {ref} if left out")
 
@@ -255,6 +301,7 @@ class Recipe(Section):
     transforms: Transforms = Field(default=Transforms(), description="What happens to images")
     cache: Cache = Field(default=Cache(), description="Where decoded images are kept")
     model: ModelSection = Field(description='a [model] table with use = "plugin/component" is needed')
+    targets: Targets = Field(default=Targets(), description="What the network learns")
     loss: Annotated[ComponentSection, BeforeValidator(_fill_use("loss/cross-entropy"))] = _component(
         "loss/cross-entropy", "What training minimises"
     )

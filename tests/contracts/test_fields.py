@@ -148,11 +148,18 @@ PARTS = """
             targets=TARGETS,
             groups=[f"person{row // 2}" for row in range(ROWS)],
             folds=FOLDS,
+            numbers={"brightness": LEVELS[TARGETS].astype(float)},
         )
         test = icf.Samples(ids=["t0", "t1"], images=draw(np.array([0, 1])))
         form = icf.SubmissionFormat(id_column="ImageID", columns=("ans",), ids=("t1", "t0", "t1"), values=(10, 20))
         return icf.DatasetContent(
-            classes=("low", "high"), train=train, test=test, submission=form, notes=("made up",)
+            classes=("low", "high"),
+            train=train,
+            test=test,
+            submission=form,
+            attributes=(icf.Attribute(name="brightness", values=("dark", "light"), ordered=True, starts=(100.0,)),),
+            class_values=np.array([[0], [1]]),
+            notes=("made up",),
         )
 
     def inspect_model(params, ctx):
@@ -396,6 +403,15 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "DatasetContent.test": lambda w: w.table("test.parquet")["id"] == ["t0", "t1"],
     "DatasetContent.submission": lambda w: w.result.submission == w.run / "submission.csv",
     "DatasetContent.notes": lambda w: w.result.notes == ("made up",),
+    "DatasetContent.attributes": lambda w: [found["name"] for found in w.data["attributes"]] == ["brightness", "class"],
+    "DatasetContent.class_values": lambda w: w.data["attributes"][0]["of_class"] == [0, 1],
+    "Attribute.name": lambda w: w.data["attributes"][0]["name"] == "brightness",
+    "Attribute.values": lambda w: w.data["attributes"][0]["values"] == ["dark", "light"],
+    "Attribute.ordered": lambda w: w.data["attributes"][0]["ordered"] is True,
+    "Attribute.starts": lambda w: w.data["attributes"][0]["starts"] == [100.0],
+    "Samples.numbers": lambda w: (
+        w.table("split.parquet")["number_brightness"].tolist() == w.parts.LEVELS[w.parts.TARGETS].tolist()
+    ),
     "Samples.ids": lambda w: w.table("oof.parquet")["id"] == [f"row{row}" for row in range(w.parts.ROWS)],
     "Samples.images": lambda w: w.parts.levels_seen == {40, 200},
     "Samples.targets": lambda w: w.table("oof.parquet")["target"].tolist() == w.parts.TARGETS.tolist(),

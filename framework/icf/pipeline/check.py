@@ -102,22 +102,24 @@ def try_step(plan: Plan, data: Prepared) -> str:
     augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
     batches = Batches(data.train.cache.source, data.preprocessing, device, augment)
     rows = data.train.pixel_rows[:2]
-    targets = torch.from_numpy(data.train.targets[:2]).to(device)
     counts = np.bincount(data.train.targets, minlength=classes).astype(np.int64)
-    criterion = data.output.build_criterion(plan, counts, seed=0)
+    output = data.output.learn(counts)
+    numbers = {name: values[:2] for name, values in data.train.numbers.items()}
+    expected = output.expect(data.train.targets[:2], numbers).to(device)
+    criterion = output.build_criterion(plan, counts, seed=0)
     optimizer = build(plan.optimizer, OptimizerContext(parameter_groups=group_parameters(model)))
     build_sampler(plan.sampler, SamplerContext(targets=data.train.targets, num_classes=classes))(0)
     CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
     model.eval()  # two images are too few for batch statistics
     augmented = batches.read_levels(rows, seed=0)
     for mix in build_mixing(plan, classes, data.preprocessing).mixers:
-        augmented = mix(augmented, targets.cpu(), torch.Generator().manual_seed(0)).images
+        augmented = mix(augmented, torch.from_numpy(data.train.targets[:2]), torch.Generator().manual_seed(0)).images
     images = batches.normalise(augmented)
     with blame(plan.model, "on two images"):
         logits = model(images)
     check_logits(plan.model, logits, 2, data.output.units)
     with blame(plan.loss, "on two images"):
-        loss = criterion.to(device)(logits.float(), targets)
+        loss = criterion.to(device)(logits.float(), expected)
     check_loss(plan.loss, loss)
     with blame(plan.loss, "on two images"):
         loss.backward()

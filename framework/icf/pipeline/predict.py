@@ -24,7 +24,8 @@ from icf.pipeline.results.inference import predict_probabilities
 from icf.pipeline.training.batches import Batches
 from icf.pipeline.training.checkpoint import load_weights, read_metadata
 from icf.pipeline.training.network import build_model, choose_device, choose_precision
-from icf.pipeline.training.output import Output, read_output
+from icf.pipeline.training.output import Output
+from icf.pipeline.training.output_choice import read_output
 from icf.plan import Plan
 
 

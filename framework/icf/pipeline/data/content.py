@@ -10,6 +10,7 @@ import numpy as np
 
 from icf.components import DatasetContent, IntArray, PixelArray, Samples
 from icf.errors import DataError
+from icf.pipeline.data.attributes import check_attributes
 
 
 def check_content(content: DatasetContent) -> None:
@@ -29,6 +30,7 @@ def check_content(content: DatasetContent) -> None:
         faults.append("there is no training row; look at dataset.root and the names of columns and folders")
     if len(set(content.classes)) != len(content.classes):
         faults.append("class names are not unique")
+    faults = faults or check_attributes(content)
     if faults:
         raise DataError("the data set can't be used: " + "; ".join(faults))
     check_classes(np.asarray(content.train.targets), content.classes)

@@ -11,6 +11,7 @@ import numpy as np
 
 from icf.components import (
     DatasetContent,
+    FloatArray,
     IntArray,
     ModelContext,
     PixelArray,
@@ -18,6 +19,7 @@ from icf.components import (
     SubmissionFormat,
 )
 from icf.errors import BadImagesError, Problem
+from icf.pipeline.data.attributes import ClassAttribute, list_attributes
 from icf.pipeline.data.content import check_classes
 from icf.pipeline.data.preprocess import Preprocessing, describe_preprocessing, measure_statistics
 from icf.pipeline.data.stored_images import describe_source, find_scale, read_content, store_images
@@ -26,7 +28,8 @@ from icf.pipeline.folder import RunFolder
 from icf.pipeline.pixels.cache import PixelCache, list_errors
 from icf.pipeline.pixels.decode import has_wrong_suffix
 from icf.pipeline.pixels.table import Digests
-from icf.pipeline.training.output import Output, Softmax
+from icf.pipeline.training.output import Output
+from icf.pipeline.training.output_choice import choose_output
 from icf.plan import Plan
 
 StageProgress = Callable[[str, int, int], None]
@@ -34,7 +37,10 @@ StageProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Rows that can be used: ids, targets int64 [N] (-1 unknown), groups, folds, and rows of the pixel cache."""
+    """Rows that can be used: ids, targets int64 [N] (-1 unknown), groups, folds, and rows of the pixel cache.
+
+    ``numbers`` are what is measured of them, float64 [N] by attribute.
+    """
 
     ids: tuple[str, ...]
     targets: IntArray
@@ -43,6 +49,7 @@ class Rows:
     pixel_rows: IntArray
     cache: PixelCache
     sources: tuple[str, ...]
+    numbers: dict[str, FloatArray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -60,6 +67,7 @@ class Prepared:
     """The data of a run, checked and decoded."""
 
     classes: tuple[str, ...]
+    attributes: tuple[ClassAttribute, ...]
     output: Output
     train: Rows
     test: Rows | None
@@ -75,7 +83,8 @@ class Prepared:
         """A hash of everything that later stages see of the data."""
         rows = [r for r in (self.train, self.test) if r is not None]
         spec = self.preprocessing.model_dump(mode="json")
-        return digest(spec, list(self.classes), *[_digest_rows(r) for r in rows])
+        meaning = [item.model_dump(mode="json") for item in (*self.attributes, self.output)]
+        return digest(spec, list(self.classes), meaning, *[_digest_rows(r) for r in rows])
 
 
 def prepare(plan: Plan, progress: StageProgress) -> Prepared:
@@ -87,7 +96,8 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
         PluginError: a component failed, or pretrained weights can't be had.
     """
     content = read_content(plan)
-    output: Output = Softmax(classes=len(content.classes))
+    attributes = list_attributes(content)
+    output = choose_output(plan.recipe.targets, attributes, content.train.numbers)
     info = plan.model.inspect_model(_describe_model_context(plan, content, output))
     spec = describe_preprocessing(plan, info, _find_size(content.train.images))
     train = _store(plan, content.train, spec, "train images", progress, find_scale(plan, spec))
@@ -99,6 +109,7 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
     test_rows = _keep_all_rows(content.test, test) if content.test is not None and test is not None else None
     return Prepared(
         classes=content.classes,
+        attributes=attributes,
         output=output,
         train=train_rows,
         test=test_rows,
@@ -121,6 +132,7 @@ def save_prepared(data: Prepared, folder: RunFolder) -> None:
         {
             "key": data.key,
             "classes": list(data.classes),
+            "attributes": [attribute.model_dump(mode="json") for attribute in data.attributes],
             "output": data.output.model_dump(mode="json"),
             "preprocessing": data.preprocessing.model_dump(mode="json"),
             "pixels": {
@@ -173,6 +185,7 @@ def _drop_bad_rows(samples: Samples, cache: PixelCache) -> Rows:
         pixel_rows=keep,
         cache=cache,
         sources=_list_sources(samples, keep),
+        numbers={name: np.asarray(values, np.float64)[keep] for name, values in (samples.numbers or {}).items()},
     )
 
 
@@ -245,6 +258,7 @@ def _digest_rows(rows: Rows) -> str:
     groups = rows.groups or ()
     folds = [] if rows.folds is None else rows.folds.tolist()
     parts = [digest_strings(rows.ids), digest_strings(groups)]
+    parts += [digest(name, values.tobytes()) for name, values in sorted(rows.numbers.items())]
     return digest(*parts, rows.digests.tobytes(), rows.targets.tobytes(), rows.pixel_rows.tobytes(), folds)
 
 

@@ -59,7 +59,8 @@ def make_split(section: SplitSection, rows: Rows, classes: tuple[str, ...], seed
 def save_split(split: Split, rows: Rows, folder: RunFolder) -> None:
     """Write split.parquet and its summary with the hash."""
     columns = {"id": rows.ids, "target": rows.targets, "group": split.groups, "fold": split.folds}
-    write_table(folder.split, {**columns, "row": rows.pixel_rows})
+    numbers = {f"number_{name}": values for name, values in rows.numbers.items()}
+    write_table(folder.split, {**columns, "row": rows.pixel_rows, **numbers})
     sizes = np.bincount(split.folds[split.folds >= 0]).tolist()
     summary = {"method": split.method, "hash": split.hash, "rows": sizes, "warnings": list(split.warnings)}
     write_json(folder.path / "split.json", summary)

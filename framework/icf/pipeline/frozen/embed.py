@@ -130,6 +130,8 @@ def build_backbone(plan: Plan, data: Prepared, folds: int) -> Backbone:
     """
     if plan.mixers:
         raise InseparableError("transforms.mix makes other images in every step")
+    if len(data.output.networks) > 1:
+        raise InseparableError("every head has a network of its own")
     device = choose_device(plan.recipe.compute.device)
     units, spec = data.output.units, data.preprocessing
     images = Batches(data.train.cache.source, spec, device).read(data.train.pixel_rows[:TRIAL_ROWS])

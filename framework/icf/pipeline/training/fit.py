@@ -208,11 +208,11 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
     probabilities = data.output.decode(logits)
     if not np.isfinite(probabilities).all():
         raise _describe_divergence("the network's output is no longer finite", state)
-    targets = torch.from_numpy(data.targets[data.val_rows])
+    expected = data.expect(data.val_rows).to(trainer.device)
     with torch.no_grad(), blame(trainer.job.plan.loss, "in validation"):
-        val_loss = float(trainer.criterion(logits.to(trainer.device), targets.to(trainer.device)))
+        val_loss = float(trainer.criterion(logits.to(trainer.device), expected))
     functions = build_metrics(trainer.job.plan, len(data.classes))
-    metrics = score_rows(functions, probabilities, targets.numpy())
+    metrics = score_rows(functions, probabilities, data.targets[data.val_rows])
     score = metrics[metric.ref]
     trainer.schedule.observe(score)
     better = state.best_epoch < 0 or (score > state.best_score if metric.maximize else score < state.best_score)

@@ -6,25 +6,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
-from icf.components import IntArray
+from icf.components import FloatArray, IntArray
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.data.stored_images import open_sources
 from icf.pipeline.files import read_json, read_table
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.pixels.sources import PixelSource
-from icf.pipeline.training.output import Output, read_output
+from icf.pipeline.training.output import Output
+from icf.pipeline.training.output_choice import read_output
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldData:
-    """Rows are positions in the pixels; ``targets`` is indexed by them, -1 where a row is unused."""
+    """Rows are positions in the pixels; ``targets``, -1 where a row is unused, and ``numbers`` are indexed by them."""
 
     classes: tuple[str, ...]
     output: Output
     preprocessing: Preprocessing
     train_pixels: PixelSource
     targets: IntArray
+    numbers: dict[str, FloatArray]
     train_rows: IntArray
     val_rows: IntArray
     val_ids: tuple[str, ...]
@@ -37,6 +41,10 @@ class FoldData:
         """Targets of the training rows, int64 [N]."""
         return self.targets[self.train_rows]
 
+    def expect(self, rows: IntArray) -> torch.Tensor:
+        """Return what the network's outputs for these rows are compared with (``Output.expect``)."""
+        return self.output.expect(self.targets[rows], {name: values[rows] for name, values in self.numbers.items()})
+
     @classmethod
     def open(cls, job: FoldJob) -> FoldData:
         """Read the data of a job's fold."""
@@ -44,9 +52,11 @@ class FoldData:
         facts = read_json(folder.data)
         split = read_table(folder.split)
         rows, folds = split["row"], split["fold"]
-        targets = np.full(int(rows.max()) + 1, -1, dtype=np.int64)
-        targets[rows] = split["target"]
+        targets = _spread(split["target"], rows, -1)
+        output = read_output(facts["output"])
+        numbers = {name: _spread(split[f"number_{name}"], rows, np.nan) for name in output.numbers}
         validates = folds == job.fold
+        counts = np.bincount(targets[rows[~validates]], minlength=len(facts["classes"]))
         test: dict[str, Any] = {"id": [], "row": np.zeros(0, np.int64)}
         spec = Preprocessing.model_validate(facts["preprocessing"])
         sources = open_sources(job.plan, spec, facts["pixels"])
@@ -54,10 +64,11 @@ class FoldData:
             test = read_table(folder.test_rows)
         return cls(
             classes=tuple(facts["classes"]),
-            output=read_output(facts["output"]),
+            output=output.learn(counts),
             preprocessing=spec,
             train_pixels=sources["train"],
             targets=targets,
+            numbers=numbers,
             train_rows=rows[~validates],
             val_rows=rows[validates],
             val_ids=tuple(name for name, chosen in zip(split["id"], validates, strict=True) if chosen),
@@ -65,3 +76,10 @@ class FoldData:
             test_rows=test["row"],
             test_ids=tuple(test["id"]),
         )
+
+
+def _spread(values: npt.NDArray[Any], rows: IntArray, empty: float) -> npt.NDArray[Any]:
+    """Return an array that has each row's value at its position in the pixels."""
+    spread = np.full(int(rows.max()) + 1, empty, dtype=values.dtype)
+    spread[rows] = values
+    return spread

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -36,10 +37,32 @@ def build_model(plan: Plan, output: Output, spec: Preprocessing, fold: int, *, p
         PluginError: the factory raised, or returned no module with the right output.
         IcfError: model.freeze names no module that can be the last of a frozen part.
     """
-    seed = derive_seed(plan.recipe.train.seed, Purpose.MODEL, fold)
+    seed = plan.recipe.train.seed
+    if len(output.networks) == 1:
+        model = _build_network(plan, output.units, spec, derive_seed(seed, Purpose.MODEL, fold), pretrained=pretrained)
+    else:
+        seeds = [derive_seed(seed, Purpose.MODEL, fold, place) for place in range(len(output.networks))]
+        parts = zip(output.networks, seeds, strict=True)
+        model = Experts([_build_network(plan, units, spec, own, pretrained=pretrained) for units, own in parts])
+    return model.to(memory_format=torch.channels_last)
+
+
+class Experts(nn.Module):
+    """Networks side by side: the outputs of one after those of the other."""
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the outputs of all networks, [N, U], for images [N, C, H, W]."""
+        return torch.cat([network(images) for network in self.networks], dim=1)
+
+
+def _build_network(plan: Plan, units: int, spec: Preprocessing, seed: int, *, pretrained: bool) -> nn.Module:
     torch.manual_seed(seed)
     context = ModelContext(
-        num_classes=output.units,
+        num_classes=units,
         channels=spec.channels,
         image_size=spec.image_size,
         seed=seed,
@@ -48,11 +71,11 @@ def build_model(plan: Plan, output: Output, spec: Preprocessing, fold: int, *, p
     model: nn.Module = build(plan.model, context)
     freeze = plan.recipe.model.freeze
     if freeze == "backbone":
-        freeze_backbone(model, output.units, plan.model.source)
+        freeze_backbone(model, units, plan.model.source)
     elif freeze != "none":
         with blame(plan.model, "on an empty image"):
             freeze_stem(model, freeze, torch.zeros((1, spec.channels, *spec.image_size)), plan.model.source)
-    return model.to(memory_format=torch.channels_last)
+    return model
 
 
 def freeze_backbone(model: nn.Module, units: int, name: str) -> None:

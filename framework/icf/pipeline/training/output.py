@@ -4,10 +4,11 @@ probabilities."""
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
+import numpy as np
 import torch
-from pydantic import TypeAdapter
 from torch import nn
 
 from icf.choice import Frozen
@@ -22,11 +23,34 @@ class Output(Frozen):
     @property
     @abstractmethod
     def units(self) -> int:
-        """How many outputs the network has for an image, U."""
+        """How many outputs there are for an image, U."""
+
+    @property
+    def networks(self) -> tuple[int, ...]:
+        """How many of them each of several networks has, one after the other."""
+        return (self.units,)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Attributes whose numbers the loss wants beside the class."""
+        return ()
+
+    def learn(self, class_counts: IntArray) -> Output:
+        """Return the same with what it takes from the training rows of each class, int64 [K]."""
+        del class_counts
+        return self
+
+    def expect(self, classes: IntArray, numbers: Mapping[str, FloatArray]) -> torch.Tensor:
+        """Return what outputs are compared with: classes int64 [N], or float64 [N, 1 + M] with M numbers beside."""
+        if not self.numbers:
+            return torch.from_numpy(classes)
+        unknown = np.full(len(classes), np.nan)
+        columns = [numbers.get(name, unknown) for name in self.numbers]
+        return torch.from_numpy(np.column_stack([classes.astype(np.float64), *columns]))
 
     @abstractmethod
     def build_criterion(self, plan: Plan, class_counts: IntArray, seed: int) -> nn.Module:
-        """Return the loss of a batch, of logits float [N, U] and targets.
+        """Return the loss of a batch: of logits float [N, U], and what ``expect`` gives.
 
         ``class_counts`` are the training rows of each class, int64 [K]. Raises PluginError for a loss that fails.
         """
@@ -49,20 +73,11 @@ class Softmax(Output):
 
     def build_criterion(self, plan: Plan, class_counts: IntArray, seed: int) -> nn.Module:
         """Return the plan's loss."""
-        criterion: nn.Module = build(
-            plan.loss, LossContext(num_classes=self.classes, class_counts=class_counts, seed=seed)
-        )
+        context = LossContext(num_classes=self.classes, class_counts=class_counts, seed=seed)
+        criterion: nn.Module = build(plan.loss, context)
         return criterion
 
     def decode(self, logits: torch.Tensor) -> FloatArray:
         """Return the softmax of the logits."""
         values: FloatArray = torch.softmax(logits.double(), dim=-1).numpy()
         return values
-
-
-_ADAPTER: TypeAdapter[Softmax] = TypeAdapter(Softmax)
-
-
-def read_output(described: Any) -> Output:
-    """Return the output that ``model_dump`` described."""
-    return _ADAPTER.validate_python(described)

@@ -156,12 +156,12 @@ def cut_batch(trainer: Trainer, batch: IntArray, step: int) -> list[Piece]:
 
 def mix_piece(trainer: Trainer, piece: Piece, images: torch.Tensor) -> tuple[torch.Tensor, WeightedTargets]:
     """Return network inputs, mixed in the epochs that are, and what they are compared with."""
-    batches, targets = trainer.batches, torch.from_numpy(trainer.data.targets[piece.rows])
+    batches, expected = trainer.batches, trainer.data.expect(piece.rows)
     if not trainer.mixing.is_active(trainer.state.epoch):
-        return images, [(targets, 1.0)]
+        return images, [(expected, 1.0)]
     assert isinstance(batches, Batches)  # noqa: S101 - for the type checker: what is mixed has no embeddings
-    mixed = trainer.mixing.mix(images, targets, piece.seed)
-    return batches.normalise(mixed.images), weigh_targets(targets, mixed)
+    mixed = trainer.mixing.mix(images, torch.from_numpy(trainer.data.targets[piece.rows]), piece.seed)
+    return batches.normalise(mixed.images), weigh_targets(expected, mixed)
 
 
 def _choose_network(
