@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
@@ -44,6 +45,11 @@ class Problem(Section):
     input: str = Field(default="", description="What an image shows")
     output: str = Field(default="", description="What is predicted for it")
     use: str = Field(default="", description="Where the result is used")
+    domain: Literal["near", "far"] | None = Field(
+        default=None,
+        description="Whether images are like those of ImageNet, photographs of things, or far from them, as X-rays,"
+        " drawings and letters are; for the advice of icf check, which else guesses",
+    )
 
 
 class DatasetSection(ComponentSection):
@@ -137,11 +143,37 @@ class ModelSection(ComponentSection):
         description="'backbone': only the classifier head is trained; the name of a module of the network, such as"
         " 'layer2': it and everything that runs before it is not",
     )
+    unfreeze: tuple[Count, ...] = Field(
+        default=(),
+        description="Epochs that are done when one more layer is trained, beginning with the head alone; the last opens"
+        " all that are left. Empty: all are trained from the start",
+    )
+    layer_decay: Annotated[Number, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Learning rate of each layer as a share of that of the layer after it, up to the head"
+    )
+    head_dropout: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Share of features set to zero just before the classifier head, 0 to 1"
+    )
+    dropout_samples: Annotated[int, Strict(), Field(ge=1, le=64)] = Field(
+        default=1, description="Times that the head sees an image in a step, each with other features set to zero"
+    )
     views: Count | None = Field(
         default=None,
         description="Augmented versions of a training image, of which every epoch takes one; left out: 4 with"
         " freeze = 'backbone' and without transforms.mix, else a new one every time",
     )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> ModelSection:
+        if self.unfreeze and self.freeze == "backbone":
+            raise ValueError(
+                'unfreeze begins with the head alone; freeze = "backbone" would leave it alone: remove one'
+            )
+        if any(later <= earlier for earlier, later in pairwise(self.unfreeze)):
+            raise ValueError(f"unfreeze = {list(self.unfreeze)}: each number must be larger than the one before it")
+        if self.dropout_samples > 1 and not self.head_dropout:
+            raise ValueError("dropout_samples above 1 needs head_dropout above 0: the samples would be equal")
+        return self
 
 
 class Train(Section):
@@ -232,14 +264,25 @@ def _component(ref: str, description: str) -> Any:
     return Field(default=ComponentSection(use=ref), description=f"{description}; {ref} if left out")
 
 
-class Metrics(Section):
-    """What is measured on validation rows."""
+class MetricSection(ComponentSection):
+    """A metric."""
 
-    select: Annotated[ComponentSection, BeforeValidator(_fill_use("metric/macro-f1"))] = _component(
-        "metric/macro-f1", "The metric that chooses the best epoch"
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")] | None = Field(
+        default=None,
+        description="What the score is called in tables and files, such as 'top-3'; needed where a metric is listed"
+        " twice with other parameters; left out: the component's name",
     )
-    report: tuple[ComponentSection, ...] = Field(
-        default=(ComponentSection(use="metric/accuracy"), ComponentSection(use="metric/log-loss")),
+
+
+class Metrics(Section):
+    """What is measured on validation rows. A metric that is listed twice needs a ``name``, such as "top-3"."""
+
+    select: Annotated[MetricSection, BeforeValidator(_fill_use("metric/macro-f1"))] = Field(
+        default=MetricSection(use="metric/macro-f1"),
+        description="The metric that chooses the best epoch; metric/macro-f1 if left out",
+    )
+    report: tuple[MetricSection, ...] = Field(
+        default=(MetricSection(use="metric/accuracy"), MetricSection(use="metric/log-loss")),
         description="Further metrics, which are only reported",
     )
 
@@ -247,7 +290,14 @@ class Metrics(Section):
 class Inference(Section):
     """How predictions are made."""
 
-    batch_size: Count = Field(default=256, description="Images per forward pass")
+    batch_size: Literal["auto"] | Count = Field(
+        default="auto", description="Images per forward pass; auto: measured before a long training, else 256"
+    )
+    fuse: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether predictions after training have batch normalisation made part of the convolutions before"
+        " it: where it was measured to pay ('auto'), wherever it can be done, or never; it changes last digits",
+    )
     tta: tuple[Literal["horizontal-flip", "vertical-flip"], ...] = Field(
         default=(), description="Views whose predictions are averaged with those of the plain image"
     )
@@ -322,11 +372,3 @@ class Recipe(Section):
     )
     compute: Compute = Field(default=Compute(), description="Where and how fast folds run")
     observers: tuple[str, ...] = Field(default=(), description="Plugins that are told what happens, in order")
-
-
-def find_idle_settings(recipe: Recipe) -> list[str]:
-    """Return a sentence for each setting that can have no effect beside the others."""
-    train = recipe.train
-    if train.average == "swa" and train.swa_start is not None and train.swa_start >= train.epochs:
-        return [f"train.swa_start = {train.swa_start}: training ends after {train.epochs} epochs, so none is averaged"]
-    return []

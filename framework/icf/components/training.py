@@ -166,6 +166,9 @@ class MixerContext:
     channels: int = 3
     """Channels of an image: 1 or 3."""
 
+    classes: tuple[str, ...] = ()
+    """Class names, in the order of the targets; empty where they are not known."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mixed:

@@ -12,6 +12,7 @@ import torch
 from icf.components import OptimizerContext, SamplerContext, SchedulerContext
 from icf.errors import PluginError, Problem
 from icf.local import restore_local_plugins
+from icf.pipeline.advice import advise
 from icf.pipeline.data.prepare import Prepared, describe_facts, prepare
 from icf.pipeline.data.split import make_split
 from icf.pipeline.listener import Listener
@@ -25,8 +26,9 @@ from icf.pipeline.results.products import (
     check_loss,
 )
 from icf.pipeline.training.batches import Batches
+from icf.pipeline.training.layers import choose_layers, scale_rates
 from icf.pipeline.training.mixing import build_mixing
-from icf.pipeline.training.network import build_model, choose_device, choose_precision, group_parameters
+from icf.pipeline.training.network import build_model, choose_device, choose_precision, group_parameters, read_rates
 from icf.pipeline.training.order import find_costly_orders, read_whole_images
 from icf.pipeline.training.trial import try_components
 from icf.plan import Plan
@@ -37,7 +39,10 @@ SEEDS = 32
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found; ``folds`` are validation rows per fold, ``step`` describes a trial step."""
+    """What a check found; ``folds`` are validation rows per fold, ``step`` describes a trial step.
+
+    ``advice`` says which part of a network is usually trained on such data.
+    """
 
     facts: dict[str, Any]
     notes: tuple[str, ...]
@@ -47,6 +52,7 @@ class CheckResult:
     method: str
     weights: str
     step: str
+    advice: tuple[str, ...]
 
 
 def check_plan(plan: Plan, listener: Listener) -> CheckResult:
@@ -59,8 +65,9 @@ def check_plan(plan: Plan, listener: Listener) -> CheckResult:
     data = prepare(plan, lambda what, done, total: listener.stage_progress("check", what, done, total))
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
     check_shared_transforms(plan, data)
-    try_components(plan, len(data.classes), split.count, data.preprocessing)
-    step = try_step(plan, data)
+    try_components(plan, data.classes, split.count, data.preprocessing)
+    model = build_model(plan, data.output, data.preprocessing, fold=0)
+    step = try_step(plan, data, model)
     return CheckResult(
         facts=describe_facts(data),
         notes=data.notes,
@@ -70,6 +77,7 @@ def check_plan(plan: Plan, listener: Listener) -> CheckResult:
         method=split.method,
         weights=data.weights,
         step=step,
+        advice=advise(plan, data, model),
     )
 
 
@@ -90,15 +98,15 @@ def check_shared_transforms(plan: Plan, data: Prepared) -> None:
             images[position] = results[0]
 
 
-def try_step(plan: Plan, data: Prepared) -> str:
-    """Build everything that a fold needs and do one step forward and back; describe the model.
+def try_step(plan: Plan, data: Prepared, model: torch.nn.Module) -> str:
+    """Build everything else that a fold needs and do one step forward and back; describe the model.
 
     Raises:
         PluginError: a component failed or does not fit the others.
     """
     device = choose_device(plan.recipe.compute.device)
     classes = len(data.classes)
-    model = build_model(plan, data.output, data.preprocessing, fold=0).to(device)
+    model.to(device)
     augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
     batches = Batches(data.train.cache.source, data.preprocessing, device, augment)
     rows = data.train.pixel_rows[:2]
@@ -107,12 +115,14 @@ def try_step(plan: Plan, data: Prepared) -> str:
     numbers = {name: values[:2] for name, values in data.train.numbers.items()}
     expected = output.expect(data.train.targets[:2], numbers).to(device)
     criterion = output.build_criterion(plan, counts, seed=0)
-    optimizer = build(plan.optimizer, OptimizerContext(parameter_groups=group_parameters(model)))
+    scales = scale_rates(choose_layers(plan, model, output.units), plan.recipe.model.layer_decay)
+    optimizer = build(plan.optimizer, OptimizerContext(parameter_groups=group_parameters(model, scales)))
+    read_rates(plan.optimizer, optimizer, scales)
     build_sampler(plan.sampler, SamplerContext(targets=data.train.targets, num_classes=classes))(0)
     CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
     model.eval()  # two images are too few for batch statistics
     augmented = batches.read_levels(rows, seed=0)
-    for mix in build_mixing(plan, classes, data.preprocessing).mixers:
+    for mix in build_mixing(plan, data.classes, data.preprocessing).mixers:
         augmented = mix(augmented, torch.from_numpy(data.train.targets[:2]), torch.Generator().manual_seed(0)).images
     images = batches.normalise(augmented)
     with blame(plan.model, "on two images"):

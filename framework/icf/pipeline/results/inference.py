@@ -12,7 +12,6 @@ from icf.components import FloatArray, IntArray
 from icf.pipeline.data.inputs import Inputs
 from icf.pipeline.training.network import autocast
 from icf.pipeline.training.output import Output
-from icf.sections import Inference
 
 
 @torch.inference_mode()
@@ -42,11 +41,12 @@ def predict_probabilities(
     outputs: Sequence[Output],
     batches: Inputs,
     rows: IntArray,
-    section: Inference,
+    batch_size: int,
+    tta: Sequence[str],
     device: torch.device,
     precision: torch.dtype | None,
 ) -> FloatArray:
-    """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and ``inference.tta``.
+    """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and those of ``tta``.
 
     ``outputs`` tells, for each model, what its outputs mean.
     Every image is read once, for all models and views; no view's probabilities outlive their batch.
@@ -54,11 +54,11 @@ def predict_probabilities(
     for model in models:
         model.eval()
     parts = []
-    for chosen in np.split(rows, range(section.batch_size, len(rows), section.batch_size)):
+    for chosen in np.split(rows, range(batch_size, len(rows), batch_size)):
         # Without rows, one is predicted all the same: only a model knows how many outputs it has.
-        views = batches.read_views(chosen if len(chosen) else np.zeros(1, np.int64), section.tta)
+        views = batches.read_views(chosen if len(chosen) else np.zeros(1, np.int64), tta)
         sums = sum(_predict_view(models, outputs, view, device, precision) for view in views)
-        parts.append(sums / (1 + len(section.tta)))
+        parts.append(sums / (1 + len(tta)))
     probabilities: FloatArray = np.concatenate(parts, axis=1)[:, : len(rows)]
     return probabilities
 

@@ -29,11 +29,12 @@ from icf.pipeline.training.batch_norm import averaged_weights
 from icf.pipeline.training.batches import draw_grid
 from icf.pipeline.training.clock import count_seconds
 from icf.pipeline.training.fold_result import describe_weights, find_best_weights, predict_fold, save_result
+from icf.pipeline.training.head_dropout import repeat_targets
 from icf.pipeline.training.mixing import WeightedTargets, mix_lines
 from icf.pipeline.training.network import autocast, set_training_mode
 from icf.pipeline.training.soup import cook_soup, rank_epochs, remove_ingredients, save_ingredient
 from icf.pipeline.training.team import Team, unwrap
-from icf.pipeline.training.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece
+from icf.pipeline.training.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece, thaw
 
 PROGRESS_SECONDS = 0.4
 
@@ -74,8 +75,8 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
         with count_seconds(seconds, "prediction"):
             if job.plan.recipe.train.average == "soup":
                 trainer.state.soup = cook_soup(trainer)
-            probabilities = predict_fold(trainer)
-        save_result(trainer, probabilities)
+            probabilities, prediction = predict_fold(trainer)
+        save_result(trainer, probabilities, prediction)
         job.run_folder.mark_done(name, job.key)
         remove_ingredients(trainer, kept=[])
     trainer.team.agree(None)
@@ -116,6 +117,7 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
     """Run one epoch; return the mean loss and images per second."""
     state, seed = trainer.state, trainer.job.plan.recipe.train.seed
     rows = trainer.data.train_rows[trainer.order(state.epoch)]
+    thaw(trainer)
     set_training_mode(trainer.network)
     total = torch.zeros((), dtype=torch.float64, device=trainer.device)
     started = last = time.monotonic()
@@ -182,15 +184,16 @@ def _update_weights(trainer: Trainer) -> None:
 
 
 def _compute_loss(trainer: Trainer, images: torch.Tensor, expected: WeightedTargets) -> torch.Tensor:
-    plan = trainer.job.plan
+    plan, samples = trainer.job.plan, trainer.job.plan.recipe.model.dropout_samples
     losses = []
     with autocast(trainer.device, trainer.precision):
         with blame(plan.model, "in training"):
             logits = trainer.network(images)
-        check_logits(plan.model, logits, len(images), trainer.data.output.units)
+        check_logits(plan.model, logits, samples * len(images), trainer.data.output.units)
         for targets, weight in expected:
             with blame(plan.loss, "in training"):
-                loss: torch.Tensor = trainer.criterion(logits, targets.to(trainer.device))
+                repeated = repeat_targets(targets.to(trainer.device), samples)
+                loss: torch.Tensor = trainer.criterion(logits, repeated)
             check_loss(plan.loss, loss)
             losses.append(loss * weight)
     return sum(losses[1:], losses[0])
@@ -201,7 +204,7 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
     trainer.team.sync_buffers(trainer.model)
     data, state, metric = trainer.data, trainer.state, trainer.job.plan.metrics[0]
     mine = trainer.team.share(data.val_rows)
-    size = trainer.job.plan.recipe.inference.batch_size
+    size = trainer.job.predicts.batch_size
     with blame(trainer.job.plan.model, "in validation"):
         logits = predict_logits(trainer.model, trainer.batches, mine, size, trainer.device, trainer.precision)
     logits = trainer.team.gather(logits, len(data.val_rows))
@@ -213,7 +216,7 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
         val_loss = float(trainer.criterion(logits.to(trainer.device), expected))
     functions = build_metrics(trainer.job.plan, len(data.classes))
     metrics = score_rows(functions, probabilities, data.targets[data.val_rows])
-    score = metrics[metric.ref]
+    score = metrics[metric.key]
     trainer.schedule.observe(score)
     better = state.best_epoch < 0 or (score > state.best_score if metric.maximize else score < state.best_score)
     if better:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.frozen.stem import freeze_stem, is_frozen
 from icf.pipeline.results.products import blame, build
 from icf.pipeline.seeds import Purpose, derive_seed
+from icf.pipeline.training.head_dropout import drop_before
 from icf.pipeline.training.output import Output
-from icf.plan import Plan
+from icf.plan import Choice, Plan
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Name in recipes -> type of autocast; None for float32."""
@@ -69,7 +70,9 @@ def _build_network(plan: Plan, units: int, spec: Preprocessing, seed: int, *, pr
         pretrained=pretrained,
     )
     model: nn.Module = build(plan.model, context)
-    freeze = plan.recipe.model.freeze
+    section, freeze = plan.recipe.model, plan.recipe.model.freeze
+    if section.head_dropout:
+        drop_before(find_head(model, units, plan.model.source), section.head_dropout, section.dropout_samples)
     if freeze == "backbone":
         freeze_backbone(model, units, plan.model.source)
     elif freeze != "none":
@@ -93,7 +96,10 @@ def find_head(model: nn.Module, units: int, name: str) -> nn.Module:
         if getattr(module, "out_features", getattr(module, "out_channels", None)) == units
     ]
     if not heads:
-        raise PluginError(f'{name}: no layer with {units} outputs was found, so model.freeze can\'t be "backbone"')
+        raise PluginError(
+            f"{name}: no layer with {units} outputs was found, which is what the classifier head is known by;"
+            ' model.freeze = "backbone", unfreeze, layer_decay and head_dropout need it'
+        )
     return heads[-1]
 
 
@@ -108,17 +114,48 @@ def set_training_mode(model: nn.Module) -> None:
             module.eval()
 
 
-def group_parameters(model: nn.Module) -> list[dict[str, Any]]:
-    """Split trainable parameters: biases and normalisation scales are not decayed."""
+def group_parameters(model: nn.Module, scales: Mapping[int, float] | None = None) -> list[dict[str, Any]]:
+    """Split trainable parameters: biases and normalisation scales are not decayed.
+
+    With ``scales``, the factor of the learning rate of each parameter by its id, those of one factor are groups of
+    their own with an "lr_scale", as timm calls it; the largest come first.
+    """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in trainable if parameter.ndim > 1]
-    plain = [parameter for parameter in trainable if parameter.ndim <= 1]
+    if not scales:
+        return _split_by_decay(trainable)
+    return [
+        {**group, "lr_scale": scale}
+        for scale in sorted({scales[id(parameter)] for parameter in trainable}, reverse=True)
+        for group in _split_by_decay([parameter for parameter in trainable if scales[id(parameter)] == scale])
+    ]
+
+
+def _split_by_decay(parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+    plain = [parameter for parameter in parameters if parameter.ndim <= 1]
     groups: list[dict[str, Any]] = []
     if decayed:
         groups.append({"params": decayed})
     if plain:
         groups.append({"params": plain, "weight_decay": 0.0})
     return groups
+
+
+def read_rates(choice: Choice, optimizer: torch.optim.Optimizer, scales: Mapping[int, float]) -> list[float]:
+    """Return the learning rate of each group, before the schedule's factor.
+
+    Raises:
+        PluginError: the optimizer did not keep the groups that have another rate.
+    """
+    if not scales:
+        return [group["lr"] for group in optimizer.param_groups]
+    kept = {id(p): group.get("lr_scale") for group in optimizer.param_groups for p in group["params"]}
+    if any(scales.get(key) != scale for key, scale in kept.items()):
+        raise PluginError(
+            f"{choice.source}: the optimizer changes the groups of parameters, so each layer can't have a rate of its"
+            " own; use another one, or model.layer_decay = 1.0"
+        )
+    return [group["lr"] * group["lr_scale"] for group in optimizer.param_groups]
 
 
 def choose_precision(wanted: str, model: nn.Module, device: torch.device) -> torch.dtype | None:

@@ -13,6 +13,7 @@ import torch
 from icf.components import OptimizerContext
 from icf.pipeline.jobs import Workload
 from icf.pipeline.results.products import build
+from icf.pipeline.training.head_dropout import repeat_targets
 from icf.pipeline.training.network import autocast, build_model, group_parameters, set_training_mode
 from icf.plan import Plan
 
@@ -36,7 +37,8 @@ class TrialSteps:
             group["lr"] = 0.0  # noise teaches nothing, and must not end in infinities
         shape = (self.images_per_step, spec.channels, *spec.image_size)
         self._images = torch.randn(shape).to(memory_format=torch.channels_last)
-        self._targets = work.output.expect(np.arange(self.images_per_step) % work.num_classes, {})
+        targets = work.output.expect(np.arange(self.images_per_step) % work.num_classes, {})
+        self._targets = repeat_targets(targets, plan.recipe.model.dropout_samples)
 
     def __call__(self, precision: torch.dtype | None) -> None:
         """Do one step."""
