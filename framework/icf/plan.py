@@ -130,8 +130,8 @@ def _select(local: Iterable[LocalPlugin], names: Collection[str], local_code: bo
 
 
 def _as_table(choice: Choice) -> dict[str, Any]:
-    name = {} if choice.name is None else {"name": choice.name}
-    return {"use": choice.ref} | name | choice.params
+    own = {key: value for key in ("name", "attribute") if (value := getattr(choice, key)) is not None}
+    return {"use": choice.ref} | own | choice.params
 
 
 def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -258,7 +258,7 @@ class _Resolver:
             return None
         params_type = entry.descriptor.params
         try:
-            choice = _make_choice(entry, params_type.model_validate(table.params), table.name)
+            choice = _make_choice(entry, params_type.model_validate(table.params), table)
         except ValidationError as error:
             found = find_problems(error, table.params, params_type, table.path)
             source = f"[{entry.ref}, {entry.plugin.source}]"
@@ -294,12 +294,13 @@ class _Resolver:
         return tuple(observers)
 
 
-def _make_choice(entry: Entry, params: Params, name: str | None) -> Choice:
+def _make_choice(entry: Entry, params: Params, table: ComponentTable) -> Choice:
     descriptor = entry.descriptor
     return Choice(
         ref=entry.ref,
         kind=entry.kind,
-        name=name,
+        name=table.name,
+        attribute=table.attribute,
         factory=descriptor.factory,
         params_type=f"{type(params).__module__}:{type(params).__qualname__}",
         params=params.model_dump(mode="json"),

@@ -51,7 +51,7 @@ TRANSFORM_LISTS = {"shared": "transform", "train": "transform", "mix": "mixer"}
 class ComponentTable:
     """A place in a raw recipe that names a component: its path, kind, name and parameters.
 
-    ``name`` is what the recipe calls it beside that, as it may call a metric.
+    ``name`` is what the recipe calls it beside that, and ``attribute`` what it scores, if it is a metric.
     """
 
     path: tuple[str | int, ...]
@@ -59,6 +59,7 @@ class ComponentTable:
     ref: str
     params: dict[str, Any]
     name: str | None = None
+    attribute: str | None = None
 
 
 def parse_recipe(raw: RawRecipe) -> tuple[Recipe | None, list[Problem]]:
@@ -122,8 +123,9 @@ def _one_table(
 ) -> Iterator[ComponentTable]:
     if isinstance(ref := table.get("use"), str):
         params = {key: item for key, item in table.items() if key not in section.model_fields}
-        name = table.get("name") if issubclass(section, MetricSection) else None
-        yield ComponentTable(path, kind, ref, params, name if isinstance(name, str) else None)
+        own = table if issubclass(section, MetricSection) else {}
+        name, attribute = (value if isinstance(value := own.get(key), str) else None for key in ("name", "attribute"))
+        yield ComponentTable(path, kind, ref, params, name, attribute)
 
 
 def find_idle_settings(recipe: Recipe) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
@@ -244,6 +245,25 @@ class HeadSection(Section):
         return self
 
 
+class TrainOnly(Section):
+    """Rows that are trained on as something else than they are scored as, or not at all. All conditions must hold."""
+
+    attribute: str = Field(description="Attribute of the data set, or 'class'")
+    at_least: Number | None = Field(default=None, description="Condition: its number is this or more")
+    below: Number | None = Field(default=None, description="Condition: its number is less than this")
+    equals: str | None = Field(default=None, description="Condition: this is its value")
+    becomes: str | None = Field(default=None, description="The value that is trained on")
+    drop: Annotated[bool, Strict()] = Field(default=False, description="Such rows are left out of training")
+
+    @model_validator(mode="after")
+    def _says_when_and_what(self) -> TrainOnly:
+        if self.at_least is None and self.below is None and self.equals is None:
+            raise ValueError("needs a condition: at_least, below or equals")
+        if self.drop == (self.becomes is not None):
+            raise ValueError("needs either becomes or drop = true")
+        return self
+
+
 class Targets(Section):
     """What the network learns, where it is not one of the classes as they are."""
 
@@ -258,6 +278,14 @@ class Targets(Section):
     experts: Annotated[bool, Strict()] = Field(
         default=False, description="Every head has a network of its own, trained side by side"
     )
+    overrides: Path | None = Field(
+        default=None,
+        description="CSV file of corrected labels, with the columns id, column ('class' or an attribute), value and"
+        " reason: trained on, never scored",
+    )
+    train_only: tuple[TrainOnly, ...] = Field(
+        default=(), description="Rules, one after the other, for rows that are trained on as something else"
+    )
 
 
 def _component(ref: str, description: str) -> Any:
@@ -271,6 +299,10 @@ class MetricSection(ComponentSection):
         default=None,
         description="What the score is called in tables and files, such as 'top-3'; needed where a metric is listed"
         " twice with other parameters; left out: the component's name",
+    )
+    attribute: str | None = Field(
+        default=None,
+        description="Attribute of the data set whose values are scored in place of the classes, such as 'age'",
     )
 
 

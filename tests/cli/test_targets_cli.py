@@ -114,6 +114,64 @@ def test_the_joint_table_of_a_fold_is_that_of_its_training_rows(place: Path) -> 
     np.testing.assert_allclose(ratio, expected / expected[0])
 
 
+def test_labels_change_for_training_alone_and_attributes_are_scored(place: Path) -> None:
+    table = place / "cache" / "labels.csv"
+    folder = Path(run(place, RECIPE)["run_dir"])
+    split = read_table(folder / "split.parquet")
+    young = [name for name, age in zip(split["id"], split["number_age"], strict=True) if age < 30]
+    other = {"male": "female", "female": "male"}
+    lines = [f"{name},gender,{other[name.split('_')[1]]},I have seen it" for name in young[:3]]
+    table.write_text("\n".join(["id,column,value,reason", *lines]))
+    changes = """
+[metrics]
+report = [{ use = "metric/accuracy", attribute = "age" }, { use = "metric/macro-f1", attribute = "gender" }]
+[targets]
+heads = ["mask", "gender", { attribute = "age", kind = "ordinal" }]
+overrides = "cache/labels.csv"
+[[targets.train_only]]
+attribute = "age"
+at_least = 50
+below = 60
+becomes = ">=60"
+[[targets.train_only]]
+attribute = "mask"
+equals = "incorrect"
+drop = true
+"""
+    done = run(place, RECIPE + changes)
+    folder = Path(done["run_dir"])
+    changed = read_table(folder / "split.parquet")
+    np.testing.assert_array_equal(changed["target"], split["target"])
+    np.testing.assert_array_equal(changed["fold"], split["fold"])
+    expected = split["target"].copy()
+    for row in [split["id"].index(name) for name in young[:3]]:
+        expected[row] += 3 if "_male_" in split["id"][row] else -3
+    border = (split["number_age"] >= 50) & (split["number_age"] < 60)
+    assert border.any()
+    expected[border] += 1
+    expected[expected // 6 == 1] = -1
+    np.testing.assert_array_equal(changed["trained"], expected)
+    assert any("3 labels are corrected in training" in note for note in done["notes"])
+    assert any("age is at least 50 and is below 60 are trained on as '>=60'" in note for note in done["notes"])
+    assert "I have seen it" in (folder / "report.html").read_text()
+    _, oof = read_probabilities(folder / "oof.parquet", read_json(folder / "data.json")["classes"])
+    ages = oof.reshape(-1, 3, 2, 3).sum(axis=(1, 2)).argmax(axis=1)
+    score = done["metrics"]["oof"]["metric/accuracy of age"]["value"]
+    assert score == pytest.approx(np.mean(ages == read_table(folder / "oof.parquet")["target"] % 3))
+    history = (folder / "folds" / "0" / "history.csv").read_text()
+    assert "metric/macro-f1 of gender" in history
+    done = icf(place, RECIPE + changes, "check", "--json")
+    assert done.returncode == 0, done.stderr
+    assert any("3 labels are corrected" in note for note in json.loads(done.stdout)["notes"])
+
+
+def test_a_metric_of_an_attribute_that_is_not_there_is_told_before_training(place: Path) -> None:
+    text = '[metrics]\nreport = [{ use = "metric/accuracy", attribute = "nose" }]'
+    done = icf(place, RECIPE + text, "run", "--quiet")
+    assert done.returncode == 2
+    assert "the data set has no attribute 'nose'" in done.stderr
+
+
 def test_a_head_that_the_data_set_lacks_is_named(place: Path) -> None:
     done = icf(place, RECIPE + '[targets]\nheads = ["mask", "gander", "age"]', "check")
     assert done.returncode == 2

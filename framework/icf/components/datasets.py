@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from icf.components.base import Component, FloatArray, IntArray, PixelArray
+from icf.components.base import BoolArray, Component, FloatArray, IntArray, PixelArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,10 @@ class Samples:
 
     folds: IntArray | None = None
     """The fold in which a row validates, int64 [N], for ``split.method = "predefined"``."""
+
+    scored: BoolArray | None = None
+    """Whether a row may be validated, bool [N]; rows of others are only trained on, and never in a fold that validates
+    their group. None: all may."""
 
     numbers: Mapping[str, FloatArray] | None = None
     """What is measured of a row, such as the age in years: name of an attribute with ``starts`` -> float64 [N], NaN

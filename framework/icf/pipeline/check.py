@@ -65,7 +65,7 @@ def check_plan(plan: Plan, listener: Listener) -> CheckResult:
     data = prepare(plan, lambda what, done, total: listener.stage_progress("check", what, done, total))
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
     check_shared_transforms(plan, data)
-    try_components(plan, data.classes, split.count, data.preprocessing)
+    try_components(plan, data.classes, data.attributes, split.count, data.preprocessing)
     model = build_model(plan, data.output, data.preprocessing, fold=0)
     step = try_step(plan, data, model)
     return CheckResult(
@@ -110,7 +110,8 @@ def try_step(plan: Plan, data: Prepared, model: torch.nn.Module) -> str:
     augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
     batches = Batches(data.train.cache.source, data.preprocessing, device, augment)
     rows = data.train.pixel_rows[:2]
-    counts = np.bincount(data.train.targets, minlength=classes).astype(np.int64)
+    trained = data.train.trained[data.train.trained >= 0]
+    counts = np.bincount(trained, minlength=classes).astype(np.int64)
     output = data.output.learn(counts)
     numbers = {name: values[:2] for name, values in data.train.numbers.items()}
     expected = output.expect(data.train.targets[:2], numbers).to(device)
@@ -118,7 +119,7 @@ def try_step(plan: Plan, data: Prepared, model: torch.nn.Module) -> str:
     scales = scale_rates(choose_layers(plan, model, output.units), plan.recipe.model.layer_decay)
     optimizer = build(plan.optimizer, OptimizerContext(parameter_groups=group_parameters(model, scales)))
     read_rates(plan.optimizer, optimizer, scales)
-    build_sampler(plan.sampler, SamplerContext(targets=data.train.targets, num_classes=classes))(0)
+    build_sampler(plan.sampler, SamplerContext(targets=trained, num_classes=classes))(0)
     CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
     model.eval()  # two images are too few for batch statistics
     augmented = batches.read_levels(rows, seed=0)

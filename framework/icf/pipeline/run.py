@@ -76,7 +76,7 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
     write_json(folder.path / "environment.json", describe_environment())
     data = _prepare(run)
     split = _split(run, data)
-    try_components(plan, data.classes, split.count, data.preprocessing)
+    try_components(plan, data.classes, data.attributes, split.count, data.preprocessing)
     notes = data.notes
     observers = Observers(plan.observers, listener.warn)
     observers.tell(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,11 @@ def list_attributes(content: DatasetContent) -> tuple[ClassAttribute, ...]:
             ClassAttribute(name=CLASS, values=content.classes, ordered=True, starts=None, of_class=tuple(range(count)))
         )
     return tuple(found)
+
+
+def read_attributes(described: Sequence[Any]) -> tuple[ClassAttribute, ...]:
+    """Return the attributes that ``model_dump`` described, as they stand in data.json."""
+    return tuple(ClassAttribute.model_validate(item) for item in described)
 
 
 def _read_column(content: DatasetContent, place: int) -> tuple[int, ...]:

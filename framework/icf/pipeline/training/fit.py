@@ -214,7 +214,7 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
     expected = data.expect(data.val_rows).to(trainer.device)
     with torch.no_grad(), blame(trainer.job.plan.loss, "in validation"):
         val_loss = float(trainer.criterion(logits.to(trainer.device), expected))
-    functions = build_metrics(trainer.job.plan, len(data.classes))
+    functions = build_metrics(trainer.job.plan, data.attributes)
     metrics = score_rows(functions, probabilities, data.targets[data.val_rows])
     score = metrics[metric.key]
     trainer.schedule.observe(score)
@@ -279,7 +279,7 @@ def _write_augmented(trainer: Trainer) -> None:
     rows = trainer.data.train_rows[trainer.order(0)[:32]]
     pictures = images.augment(rows, seed)
     if trainer.mixing.is_active(0):
-        pictures = mix_lines(trainer.mixing, pictures, torch.from_numpy(data.targets[rows]), seed)
+        pictures = mix_lines(trainer.mixing, pictures, torch.from_numpy(data.trained[rows]), seed)
     grid = Image.fromarray(draw_grid(pictures))
     path = trainer.job.folder.augmented
     path.parent.mkdir(parents=True, exist_ok=True)

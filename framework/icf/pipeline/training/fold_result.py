@@ -83,7 +83,7 @@ def save_result(trainer: Trainer, probabilities: FloatArray, prediction: str) ->
     """Score the predictions of the validation rows, and write the result of the finished fold."""
     data = trainer.data
     targets = data.targets[data.val_rows]
-    metrics = score_rows(build_metrics(trainer.job.plan, len(data.classes)), probabilities, targets)
+    metrics = score_rows(build_metrics(trainer.job.plan, data.attributes), probabilities, targets)
     result = {
         "fold": trainer.job.fold,
         "best_epoch": trainer.state.best_epoch,

@@ -78,7 +78,7 @@ def score_validation(trainer: Trainer) -> float:
     size = trainer.job.predicts.batch_size
     with blame(plan.model, "in validation"):
         logits = predict_logits(trainer.model, trainer.batches, data.val_rows, size, trainer.device, trainer.precision)
-    score = build_metrics(plan, len(data.classes))[plan.metrics[0].key]
+    score = build_metrics(plan, data.attributes)[plan.metrics[0].key]
     return score(data.output.decode(logits), data.targets[data.val_rows])
 
 

@@ -177,11 +177,11 @@ def cut_batch(trainer: Trainer, batch: IntArray, step: int) -> list[Piece]:
 
 def mix_piece(trainer: Trainer, piece: Piece, images: torch.Tensor) -> tuple[torch.Tensor, WeightedTargets]:
     """Return network inputs, mixed in the epochs that are, and what they are compared with."""
-    batches, expected = trainer.batches, trainer.data.expect(piece.rows)
+    batches, expected = trainer.batches, trainer.data.expect_trained(piece.rows)
     if not trainer.mixing.is_active(trainer.state.epoch):
         return images, [(expected, 1.0)]
     assert isinstance(batches, Batches)  # noqa: S101 - for the type checker: what is mixed has no embeddings
-    mixed = trainer.mixing.mix(images, torch.from_numpy(trainer.data.targets[piece.rows]), piece.seed)
+    mixed = trainer.mixing.mix(images, torch.from_numpy(trainer.data.trained[piece.rows]), piece.seed)
     return batches.normalise(mixed.images), weigh_targets(expected, mixed)
 
 
