@@ -21,12 +21,13 @@ import distributions
 import icf
 from icf.cli.main import main
 from icf.local import read_local_plugins
+from icf.pipeline.data.prepare import prepare
 from icf.pipeline.files import read_json, read_table
 from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.predict import predict_images
 from icf.pipeline.run import run_pipeline
 from icf.pipeline.seeds import Purpose, derive_seed
-from icf.plan import load_plan
+from icf.plan import Plan, load_plan
 from icf.plugins import load_plugins
 from icf.testing import CheckFailure, list_checks
 from training import place_inline
@@ -139,6 +140,7 @@ PARTS = """
     TARGETS = np.array([0, 0, 0, 1] * 10)
     LEVELS = np.array([40, 200])
     FOLDS = np.arange(ROWS) // 2 % 2
+    SCORED = np.ones(ROWS, bool)
 
     def draw(targets):
         levels = LEVELS[targets].astype(np.uint8)[:, None, None, None]
@@ -155,11 +157,19 @@ PARTS = """
             groups=[f"person{row // 2}" for row in range(ROWS)],
             folds=FOLDS,
             boxes=np.tile(BOX, (ROWS, 1)),
+            scored=SCORED,
+            numbers={"brightness": LEVELS[TARGETS].astype(float)},
         )
         test = icf.Samples(ids=["t0", "t1"], images=draw(np.array([0, 1])), boxes=np.tile(BOX, (2, 1)))
         form = icf.SubmissionFormat(id_column="ImageID", columns=("ans",), ids=("t1", "t0", "t1"), values=(10, 20))
         return icf.DatasetContent(
-            classes=("low", "high"), train=train, test=test, submission=form, notes=("made up",)
+            classes=("low", "high"),
+            train=train,
+            test=test,
+            submission=form,
+            attributes=(icf.Attribute(name="brightness", values=("dark", "light"), ordered=True, starts=(100.0,)),),
+            class_values=np.array([[0], [1]]),
+            notes=("made up",),
         )
 
     def inspect_model(params, ctx):
@@ -286,6 +296,14 @@ class World:
             return [event for event in self.parts.events if type(event).__name__ == name]
         return self.parts.contexts[name]
 
+    def note_external(self) -> str:
+        """Prepare the data once more, with two rows that are not to be scored; return the notes."""
+        plan = Plan.from_json((self.run / "plan.json").read_text())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ICF_CACHE", str(self.cache))
+            patch.setattr(self.parts, "SCORED", np.arange(self.parts.ROWS) > 1)
+            return "\n".join(prepare(plan, lambda _what, _done, _total: None).notes)
+
     @property
     def run(self) -> Path:
         return self.result.run_dir
@@ -405,6 +423,16 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "DatasetContent.test": lambda w: w.table("test.parquet")["id"] == ["t0", "t1"],
     "DatasetContent.submission": lambda w: w.result.submission == w.run / "submission.csv",
     "DatasetContent.notes": lambda w: w.result.notes == ("made up",),
+    "DatasetContent.attributes": lambda w: [found["name"] for found in w.data["attributes"]] == ["brightness", "class"],
+    "DatasetContent.class_values": lambda w: w.data["attributes"][0]["of_class"] == [0, 1],
+    "Attribute.name": lambda w: w.data["attributes"][0]["name"] == "brightness",
+    "Attribute.values": lambda w: w.data["attributes"][0]["values"] == ["dark", "light"],
+    "Attribute.ordered": lambda w: w.data["attributes"][0]["ordered"] is True,
+    "Attribute.starts": lambda w: w.data["attributes"][0]["starts"] == [100.0],
+    "Samples.scored": lambda w: "2 external rows" in w.note_external(),
+    "Samples.numbers": lambda w: (
+        w.table("split.parquet")["number_brightness"].tolist() == w.parts.LEVELS[w.parts.TARGETS].tolist()
+    ),
     "Samples.ids": lambda w: w.table("oof.parquet")["id"] == [f"row{row}" for row in range(w.parts.ROWS)],
     "Samples.images": lambda w: w.parts.levels_seen == {40, 200},
     "Samples.targets": lambda w: w.table("oof.parquet")["target"].tolist() == w.parts.TARGETS.tolist(),
