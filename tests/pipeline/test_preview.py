@@ -133,7 +133,7 @@ def test_pictures_of_the_sheet_are_enlarged_without_blur() -> None:
 def test_a_large_picture_keeps_its_shape_and_long_words_are_cut() -> None:
     wide = np.zeros((100, 400, 3), np.uint8)
     sheet = np.asarray(draw_sheet("", [("x" * 900, "id")], [Column("raw", [wide], ["below"])], (448, 448)))
-    dark = (sheet[30:, 200:] == 0).all(axis=2)
+    dark = (sheet[30:, 178:] == 0).all(axis=2)
     assert (int(dark.sum(axis=0).max()), int(dark.sum(axis=1).max())) == (56, 224)
     assert (sheet[30:, 170:178] == 255).all()
 

@@ -51,9 +51,9 @@ def write_preview(plan: Plan, path: Path, rows: int, draws: int, seed: int) -> P
     preview = make_preview(plan, rows, draws, seed)
     height, width = preview.size
     title = f"{plan.name}: what the network sees, {height} x {width} pixels (seed {seed})"
-    lines = list(zip(preview.labels, preview.ids, strict=True))
+    named = zip(preview.labels, preview.ids, strict=True)
+    lines = [(f"{number}: {label}", name) for number, (label, name) in enumerate(named, start=1)]
     sheet = draw_sheet(title, lines, preview.columns, preview.size)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, lambda temporary: sheet.save(temporary, format="PNG"))
     return preview
 
@@ -67,7 +67,7 @@ def make_preview(plan: Plan, rows: int, draws: int, seed: int) -> Preview:
     targets = np.asarray(samples.targets, np.int64)
     chosen, prepared = _read_rows(samples, spec, choose_rows(targets, seed), rows)
     columns = [
-        Column("file", [_read_raw(samples, row) for row in chosen]),
+        Column("raw", [_read_raw(samples, row) for row in chosen]),
         Column("prepared", prepared),
     ]
     augment = [build_transform(choice, spec.context()) for choice in plan.train_transforms]
@@ -80,7 +80,7 @@ def make_preview(plan: Plan, rows: int, draws: int, seed: int) -> Preview:
         columns += [Column(f"augmented {draw + 1}", _to_pictures(batch)) for draw, batch in enumerate(varied)]
     if plan.mixers:
         shown = torch.from_numpy(targets[chosen])
-        columns += [_mix(mixing, batch, shown, labels, seed, draw) for draw, batch in enumerate(varied)]
+        columns += [_mix(mixing, batch, shown, seed, draw) for draw, batch in enumerate(varied)]
     ids = tuple(samples.ids[row] for row in chosen)
     return Preview(ids, tuple(labels), tuple(columns), spec.image_size)
 
@@ -148,12 +148,11 @@ def _to_pictures(batch: torch.Tensor) -> list[PixelArray]:
     return list(batch.permute(0, 2, 3, 1).numpy())
 
 
-def _mix(
-    mixing: Mixing, batch: torch.Tensor, targets: torch.Tensor, labels: Sequence[str], seed: int, draw: int
-) -> Column:
+def _mix(mixing: Mixing, batch: torch.Tensor, targets: torch.Tensor, seed: int, draw: int) -> Column:
+    """Mix the shown images as one batch; captions say how much of which row an image has got."""
     mixed = mixing.mix(batch, targets, derive_seed(seed, Purpose.STEP, draw))
     captions = [
-        "not mixed" if mixed.weight == 1 or partner == row else f"+ {1 - mixed.weight:.0%} {labels[partner]}"
+        "not mixed" if mixed.weight == 1 or partner == row else f"+ {1 - mixed.weight:.0%} of {partner + 1}"
         for row, partner in enumerate(mixed.partners.tolist())
     ]
     return Column(f"mixed {draw + 1}", _to_pictures(mixed.images), captions)

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from icf.components import PixelArray
 
-SIDE = 128
+SIDE = 192
 """Pixels of the longest side of a picture that was enlarged."""
 
 LARGEST = 224
