@@ -15,6 +15,7 @@ EXAMPLES = {
     "run": "icf run recipes/digits.toml --set train.epochs=3 --set loss.use=loss/focal",
     "check": "icf check recipes/digits.toml",
     "find-lr": "icf find-lr recipes/digits.toml --steps 200",
+    "preview": "icf preview recipes/digits.toml --rows 12 --out digits.png",
     "predict": "icf predict runs/digits new/ --output predictions.csv",
     "compare": "icf compare runs/digits runs/digits-focal",
     "list-plugins": "icf list-plugins --strict",

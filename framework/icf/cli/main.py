@@ -23,6 +23,7 @@ from icf.cli.compare import compare
 from icf.cli.find_lr import find_lr
 from icf.cli.new_plugin import new_plugin
 from icf.cli.predict import predict
+from icf.cli.preview import preview
 from icf.cli.run import run
 from icf.errors import IcfError, RecipeError, UsageError
 from icf.plugins import list_unknown_blocks
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command("run")(run)
 app.command("check")(check)
 app.command("find-lr")(find_lr)
+app.command("preview")(preview)
 app.command("predict")(predict)
 app.command("compare")(compare)
 app.command("list-plugins")(plugin_commands.list_plugins)

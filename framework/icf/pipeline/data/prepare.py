@@ -108,6 +108,16 @@ class Prepared:
         return digest(spec, list(self.classes), meaning, *[_digest_rows(r) for r in rows])
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a model gets and gives, and where its weights come from."""
+
+    attributes: tuple[ClassAttribute, ...]
+    output: Output
+    preprocessing: Preprocessing
+    weights: str
+
+
 def prepare(plan: Plan, progress: StageProgress) -> Prepared:
     """Return the checked data of a plan.
 
@@ -117,10 +127,8 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
         PluginError: a component failed, or pretrained weights can't be had.
     """
     content = read_content(plan)
-    attributes = list_attributes(content)
-    output = choose_output(plan.recipe.targets, attributes, content.train.numbers)
-    info = plan.model.inspect_model(_describe_model_context(plan, content, output))
-    spec = describe_preprocessing(plan, info, _find_size(content.train.images), content.train.boxes is not None)
+    inputs = describe_inputs(plan, content)
+    attributes, spec = inputs.attributes, inputs.preprocessing
     train = _store(plan, content.train, spec, "train images", progress, find_scale(plan, spec))
     test = _store(plan, content.test, spec, "test images", progress) if content.test is not None else None
     skipped = _find_bad_images(plan, content, train, test)
@@ -133,17 +141,30 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
     return Prepared(
         classes=content.classes,
         attributes=attributes,
-        output=output,
+        output=inputs.output,
         train=train_rows,
         test=test_rows,
         submission=content.submission,
         preprocessing=spec,
         notes=(*content.notes, *changes.notes, *_note_external(train_rows)),
-        weights=info.weights,
+        weights=inputs.weights,
         warnings=(*changes.warnings, *_find_warnings(content, train_rows, test_rows)),
         overrides=changes.overrides,
         skipped=tuple(skipped),
     )
+
+
+def describe_inputs(plan: Plan, content: DatasetContent) -> Inputs:
+    """Return what a plan and its data set say before any image is read; statistics may still be missing.
+
+    Raises:
+        PluginError: the model can't be inspected, or pretrained weights can't be had.
+    """
+    attributes = list_attributes(content)
+    output = choose_output(plan.recipe.targets, attributes, content.train.numbers)
+    info = plan.model.inspect_model(_describe_model_context(plan, content, output))
+    spec = describe_preprocessing(plan, info, _find_size(content.train.images), content.train.boxes is not None)
+    return Inputs(attributes, output, spec, info.weights)
 
 
 def save_prepared(data: Prepared, folder: RunFolder) -> None:
