@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from icf.pipeline.data.preprocess import Preprocessing
-from icf.pipeline.files import read_json
+from icf.pipeline.files import read_json, write_json
 from icf.pipeline.folder import FoldFolder, RunFolder
 from icf.plan import Plan
 
@@ -104,11 +104,36 @@ def read_placement(path: Path) -> Placement | None:
         return None
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a fold did not finish, on one line.
+
+    A ``passing`` one is no fault of the fold, such as a full disk: it is tried again whenever the run continues.
+    """
+
+    reason: str
+    passing: bool = False
+
+
+def write_failure(job: FoldJob, failure: Failure) -> None:
+    """Note that a fold is given up until somebody asks to try it again."""
+    write_json(job.folder.failure, {"key": job.key, "reason": failure.reason})
+
+
+def read_failure(job: FoldJob) -> Failure | None:
+    """Return why a fold of the same inputs was given up earlier; None if it was not."""
+    try:
+        found = read_json(job.folder.failure)
+    except (OSError, ValueError):
+        return None
+    return Failure(found["reason"]) if found["key"] == job.key else None
+
+
 class Executor(Protocol):
     """Runs fold jobs somewhere. One bad fold never takes the others with it."""
 
-    def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, str]:
-        """Run all jobs; return fold -> error for those that failed."""
+    def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, Failure]:
+        """Run all jobs; return fold -> failure for those that did not finish."""
         ...
 
 

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from icf.errors import FoldError
+from icf.errors import FailedFoldsError
 from icf.events import RunEnd, RunStart
+from icf.formats import format_count
 from icf.local import restore_local_plugins
 from icf.pipeline.data.prepare import Prepared, describe_facts, prepare, save_prepared
 from icf.pipeline.data.split import Split, make_split, save_split
@@ -20,7 +21,17 @@ from icf.pipeline.files import digest, read_json, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
 from icf.pipeline.frozen.embed import save_embeddings, wants_embeddings
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, read_embedding_files
-from icf.pipeline.jobs import FoldJob, Place, Placement, Workload, read_placement
+from icf.pipeline.jobs import (
+    Executor,
+    Failure,
+    FoldJob,
+    Place,
+    Placement,
+    Workload,
+    read_failure,
+    read_placement,
+    write_failure,
+)
 from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.lock import hold
 from icf.pipeline.results.ensemble import ensemble
@@ -37,6 +48,7 @@ class _Run:
     plan: Plan
     folder: RunFolder
     listener: Listener
+    retry: bool
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -60,25 +72,29 @@ class _Run:
         self.listener.warn(text)
 
 
-def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fresh: bool = False) -> RunResult:
+def run_pipeline(
+    plan: Plan, runs: Path, place: Place, listener: Listener, *, fresh: bool = False, retry: bool = False
+) -> RunResult:
     """Run a plan, or continue it, in its folder below ``runs``; a stage that is complete is skipped.
+
+    Folds that failed are left alone unless ``retry`` is true: they would mostly fail again.
 
     Raises:
         IcfError: bad data, a component that can't be used, or another run in the same folder; before training.
-        FoldError: folds that failed; the others are kept and need not be trained again.
+        FailedFoldsError: folds that did not finish; the others are kept and need not be trained again.
     """
     started = time.monotonic()
     restore_local_plugins(plan.local_plugins)
     for choice in plan.choices():
         choice.resolve()
-    folder = open_run_folder(plan, runs, fresh=fresh)
+    folder = open_run_folder(plan, runs, fresh=fresh, retry=retry)
     with hold(folder):
-        return _run_stages(plan, folder, place, listener, started)
+        return _run_stages(_Run(plan, folder, listener, retry), place, started)
 
 
-def _run_stages(plan: Plan, folder: RunFolder, place: Place, listener: Listener, started: float) -> RunResult:
+def _run_stages(run: _Run, place: Place, started: float) -> RunResult:
+    plan, folder, listener = run.plan, run.folder, run.listener
     listener.run_opened(plan, folder.path, continued=(folder.path / "stages").exists())
-    run = _Run(plan, folder, listener)
     write_json(folder.path / "environment.json", describe_environment())
     data = _prepare(run)
     split = _split(run, data)
@@ -193,11 +209,12 @@ def _fit(
         waiting = [job for job in jobs if job.fold not in done]
         if waiting:  # the run is not finished until it is scored again
             run.folder.metrics.unlink(missing_ok=True)
-        failed = run_folds(executor, jobs, waiting, observers, run.listener) if waiting else {}
+        failed = _run_folds(run, executor, jobs, waiting, observers)
         outcome["skipped"] = not waiting
         outcome["detail"] = f"{len(done)} of {split.count} folds done before" if done and waiting else ""
         if failed:
-            raise FoldError(_describe_failures(failed, split.count))
+            lasting = any(not failure.passing for failure in failed.values())
+            raise FailedFoldsError(_describe_failures(failed, split.count), lasting=lasting)
     return [job.key for job in jobs]
 
 
@@ -220,14 +237,28 @@ def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Plac
     return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision)
 
 
-def _describe_failures(failed: dict[int, str], count: int) -> str:
+def _run_folds(
+    run: _Run, executor: Executor, jobs: list[FoldJob], waiting: list[FoldJob], observers: Observers
+) -> dict[int, Failure]:
+    """Run the waiting jobs but those that failed earlier; return all failures, and remember those that last."""
+    failed = {} if run.retry else {job.fold: earlier for job in waiting if (earlier := read_failure(job))}
+    trying = [job for job in waiting if job.fold not in failed]
+    for job in trying:
+        job.folder.failure.unlink(missing_ok=True)
+    found = run_folds(executor, jobs, trying, observers, run.listener) if trying else {}
+    for job in trying:
+        if job.fold in found and not found[job.fold].passing:
+            write_failure(job, found[job.fold])
+    return failed | found
+
+
+def _describe_failures(failed: dict[int, Failure], count: int) -> str:
     folds: dict[str, list[str]] = {}
-    for fold, reason in sorted(failed.items()):
-        folds.setdefault(reason, []).append(str(fold))
+    for fold, failure in sorted(failed.items()):
+        folds.setdefault(failure.reason, []).append(str(fold))
     lines = [f"  fold{'s' * (len(them) > 1)} {', '.join(them)}: {reason}" for reason, them in folds.items()]
     kept = count - len(failed)
-    advice = f"{kept} finished folds are kept; the same command trains only what is missing"
-    return "\n".join([f"{len(failed)} of {count} folds failed", *lines, advice])
+    return "\n".join([f"{len(failed)} of {count} folds failed", *lines, f"{format_count(kept, 'finished fold')} kept"])
 
 
 def _ensemble(run: _Run, data: Prepared, split: Split, keys: list[str]) -> None:
