@@ -35,21 +35,24 @@ def load_csv(params: CsvParams, ctx: icf.DatasetContext) -> icf.DatasetContent: 
     table = read_table(_below(params.root, params.csv), report)
     table.require(*_columns(params, params.label_column, params.group_column, params.fold_column))
     rows = _labelled(params, table, report, notes)
+    external = _external(params, rows, report, notes)
     classes = params.classes or sort_classes({row.row[params.label_column] for row in rows})
-    targets = _targets(params, rows, classes, report)
-    groups = _groups(params, rows, report)
-    folds = _folds(params, rows, report)
+    everything = [*rows, *external]
+    targets = _targets(params, everything, classes, report)
+    groups = _groups(params, everything, report)
+    folds = _folds(params, rows, len(external), report)
     test = _test_samples(params, report, notes)
     submission = _submission(params, classes, test, report, notes)
     report.stop(f"The data set in {params.root} can't be used")
     if len(classes) < 2:
         raise icf.DataError(f"{table.path} has only the class {classes}; at least two are needed")
     train = icf.Samples(
-        ids=[row.id for row in rows],
-        images=[row.path for row in rows],
+        ids=[row.id for row in everything],
+        images=[row.path for row in everything],
         targets=targets,
         groups=groups,
         folds=folds,
+        scored=np.arange(len(everything)) < len(rows) if external else None,
     )
     return icf.DatasetContent(classes=classes, train=train, test=test, submission=submission, notes=tuple(notes))
 
@@ -83,6 +86,20 @@ def _labelled(params: CsvParams, table: Table, report: Report, notes: list[str])
     if not table.rows:
         report.add(table.path, "has no rows below the header")
     return _without_duplicates(params, table, complete, report, notes)
+
+
+def _external(params: CsvParams, rows: Sequence[ListedImage], report: Report, notes: list[str]) -> list[ListedImage]:
+    """Return the rows of external_csv; one whose id is taken is reported."""
+    if params.external_csv is None:
+        return []
+    table = read_table(_below(params.root, params.external_csv), report)
+    table.require(*_columns(params, params.label_column, params.group_column))
+    external = _labelled(params, table, report, notes)
+    taken = {row.id: row.row.where for row in rows}
+    for row in external:
+        if row.id in taken:
+            report.add(row.row.where, f"id {row.id!r} is also in {taken[row.id]}")
+    return external
 
 
 def _listed(params: CsvParams, table: Table, folder: str, report: Report) -> list[ListedImage]:
@@ -164,7 +181,7 @@ def _groups(params: CsvParams, rows: Sequence[ListedImage], report: Report) -> l
     return [row.row[params.group_column] for row in rows]
 
 
-def _folds(params: CsvParams, rows: Sequence[ListedImage], report: Report) -> icf.IntArray | None:
+def _folds(params: CsvParams, rows: Sequence[ListedImage], external: int, report: Report) -> icf.IntArray | None:
     if params.fold_column is None:
         return None
     folds = []
@@ -174,7 +191,7 @@ def _folds(params: CsvParams, rows: Sequence[ListedImage], report: Report) -> ic
         if not valid:
             report.add(row.row.where, f"fold {cell!r} is no whole number from 0")
         folds.append(int(cell) if valid else -1)
-    return np.array(folds, np.int64)
+    return np.array([*folds, *[-1] * external], np.int64)
 
 
 def _test_samples(params: CsvParams, report: Report, notes: list[str]) -> icf.Samples | None:

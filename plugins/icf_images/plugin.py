@@ -82,6 +82,12 @@ class CsvParams(icf.Params):
         description="folder that the paths in test_csv start from (image_folder when not given); without a "
         "test_csv, all images in it are predicted",
     )
+    external_csv: str | None = Field(
+        None,
+        min_length=1,
+        description="file with further labelled rows and the same columns, but for fold_column: they are trained on"
+        " and never validated or scored",
+    )
     sample_submission: str | None = Field(
         None, min_length=1, description="file that shows the columns and rows of a submission"
     )

@@ -21,12 +21,13 @@ import distributions
 import icf
 from icf.cli.main import main
 from icf.local import read_local_plugins
+from icf.pipeline.data.prepare import prepare
 from icf.pipeline.files import read_json, read_table
 from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.predict import predict_images
 from icf.pipeline.run import run_pipeline
 from icf.pipeline.seeds import Purpose, derive_seed
-from icf.plan import load_plan
+from icf.plan import Plan, load_plan
 from icf.plugins import load_plugins
 from icf.testing import CheckFailure, list_checks
 from training import place_inline
@@ -51,7 +52,9 @@ PROBE = """
 
     @icf.hookimpl
     def icf_losses():
-        yield offer(icf.Loss, params=LossParams, deprecated="use another", examples=({"weight": 3.0},))
+        origin = {"source": "a paper", "reference": "a formula"}
+        examples = ({"weight": 3.0},)
+        yield offer(icf.Loss, params=LossParams, deprecated="use another", examples=examples, **origin)
 
     @icf.hookimpl
     def icf_schedulers():
@@ -136,6 +139,7 @@ PARTS = """
     TARGETS = np.array([0, 0, 0, 1] * 10)
     LEVELS = np.array([40, 200])
     FOLDS = np.arange(ROWS) // 2 % 2
+    SCORED = np.ones(ROWS, bool)
 
     def draw(targets):
         return np.broadcast_to(LEVELS[targets].astype(np.uint8)[:, None, None, None], (len(targets), 9, 7, 3)).copy()
@@ -148,11 +152,19 @@ PARTS = """
             targets=TARGETS,
             groups=[f"person{row // 2}" for row in range(ROWS)],
             folds=FOLDS,
+            scored=SCORED,
+            numbers={"brightness": LEVELS[TARGETS].astype(float)},
         )
         test = icf.Samples(ids=["t0", "t1"], images=draw(np.array([0, 1])))
         form = icf.SubmissionFormat(id_column="ImageID", columns=("ans",), ids=("t1", "t0", "t1"), values=(10, 20))
         return icf.DatasetContent(
-            classes=("low", "high"), train=train, test=test, submission=form, notes=("made up",)
+            classes=("low", "high"),
+            train=train,
+            test=test,
+            submission=form,
+            attributes=(icf.Attribute(name="brightness", values=("dark", "light"), ordered=True, starts=(100.0,)),),
+            class_values=np.array([[0], [1]]),
+            notes=("made up",),
         )
 
     def inspect_model(params, ctx):
@@ -279,6 +291,14 @@ class World:
             return [event for event in self.parts.events if type(event).__name__ == name]
         return self.parts.contexts[name]
 
+    def note_external(self) -> str:
+        """Prepare the data once more, with two rows that are not to be scored; return the notes."""
+        plan = Plan.from_json((self.run / "plan.json").read_text())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ICF_CACHE", str(self.cache))
+            patch.setattr(self.parts, "SCORED", np.arange(self.parts.ROWS) > 1)
+            return "\n".join(prepare(plan, lambda _what, _done, _total: None).notes)
+
     @property
     def run(self) -> Path:
         return self.result.run_dir
@@ -379,6 +399,8 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "Component.factory": lambda w: read_json(w.run / "plan.json")["loss"]["factory"] == "probe_parts:build_loss",
     "Component.summary": lambda w: "A probe" in w.described,
     "Component.params": lambda w: {params.weight for params in w.parts.params_seen} == {2.0},
+    "Component.source": lambda w: "source: a paper" in w.described,
+    "Component.reference": lambda w: w.fails("metric/lying:reference") and "tested against: a formula" in w.described,
     "Component.deprecated": lambda w: any("deprecated: use another" in text for text in w.result.warnings),
     "Component.local_code": lambda w: (
         [item["name"] for item in read_json(w.run / "plan.json")["local_plugins"]] == ["team"]
@@ -389,13 +411,22 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "Model.inspect": lambda w: len(w.inspect) == 1,
     "Metric.maximize": lambda w: of_folds(w.FoldEnd, "best_epoch") == [0, 0],
     "Metric.bounds": lambda w: w.fails("metric/narrow:range") and not w.fails("metric/wide:range"),
-    "Metric.reference": lambda w: w.fails("metric/lying:reference"),
     # What a data set returns
     "DatasetContent.classes": lambda w: w.data["classes"] == ["low", "high"],
     "DatasetContent.train": lambda w: w.result.metrics["rows"] == w.parts.ROWS,
     "DatasetContent.test": lambda w: w.table("test.parquet")["id"] == ["t0", "t1"],
     "DatasetContent.submission": lambda w: w.result.submission == w.run / "submission.csv",
     "DatasetContent.notes": lambda w: w.result.notes == ("made up",),
+    "DatasetContent.attributes": lambda w: [found["name"] for found in w.data["attributes"]] == ["brightness", "class"],
+    "DatasetContent.class_values": lambda w: w.data["attributes"][0]["of_class"] == [0, 1],
+    "Attribute.name": lambda w: w.data["attributes"][0]["name"] == "brightness",
+    "Attribute.values": lambda w: w.data["attributes"][0]["values"] == ["dark", "light"],
+    "Attribute.ordered": lambda w: w.data["attributes"][0]["ordered"] is True,
+    "Attribute.starts": lambda w: w.data["attributes"][0]["starts"] == [100.0],
+    "Samples.scored": lambda w: "2 external rows" in w.note_external(),
+    "Samples.numbers": lambda w: (
+        w.table("split.parquet")["number_brightness"].tolist() == w.parts.LEVELS[w.parts.TARGETS].tolist()
+    ),
     "Samples.ids": lambda w: w.table("oof.parquet")["id"] == [f"row{row}" for row in range(w.parts.ROWS)],
     "Samples.images": lambda w: w.parts.levels_seen == {40, 200},
     "Samples.targets": lambda w: w.table("oof.parquet")["target"].tolist() == w.parts.TARGETS.tolist(),
@@ -450,6 +481,7 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "TransformContext.image_size": lambda w: all_equal(w.transform, "image_size", (6, 8)),
     "TransformContext.channels": lambda w: all_equal(w.transform, "channels", 3),
     "MixerContext.num_classes": lambda w: all_equal(w.mixer, "num_classes", 2),
+    "MixerContext.classes": lambda w: all_equal(w.mixer, "classes", ("low", "high")),
     "MixerContext.image_size": lambda w: all_equal(w.mixer, "image_size", (6, 8)),
     "MixerContext.channels": lambda w: all_equal(w.mixer, "channels", 3),
     "MetricContext.num_classes": lambda w: all_equal(w.metric, "num_classes", 2),

@@ -17,13 +17,16 @@ from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.data.stored_images import store_images
 from icf.pipeline.files import read_json
 from icf.pipeline.folder import RunFolder
-from icf.pipeline.jobs import read_placement
+from icf.pipeline.jobs import Prediction, read_placement
 from icf.pipeline.pixels.cache import list_errors
 from icf.pipeline.results.ensemble import combine
+from icf.pipeline.results.fusion import TRIAL_ROWS, try_fusion
 from icf.pipeline.results.inference import predict_probabilities
 from icf.pipeline.training.batches import Batches
 from icf.pipeline.training.checkpoint import load_weights, read_metadata
 from icf.pipeline.training.network import build_model, choose_device, choose_precision
+from icf.pipeline.training.output import Output
+from icf.pipeline.training.output_choice import read_output
 from icf.plan import Plan
 
 
@@ -52,7 +55,9 @@ def predict_images(
     weights = find_weights(folder)
     plan = Plan.from_json(folder.plan.read_text(encoding="utf-8"))
     restore_local_plugins(match_local_plugins(_needed_plugins(plan), local))
-    metadata = read_metadata(weights[0])
+    described = [read_metadata(path) for path in weights]
+    outputs = [read_output(metadata["output"]) for metadata in described]
+    metadata = described[0]
     spec = Preprocessing.model_validate(metadata["preprocessing"])
     cache = store_images(plan, images, spec, lambda _done, _total: None)
     rows = np.array([row for row in range(len(images)) if row not in cache.errors], dtype=np.int64)
@@ -60,10 +65,15 @@ def predict_images(
     if not len(rows):
         raise BadImagesError("none of the images can be read", bad)
     device = choose_device(plan.recipe.compute.device)
-    models = _load_members(plan, weights, len(metadata["classes"]), spec, device)
-    precision = choose_precision(_recall_precision(plan, folder, device), models[0], device)
+    models = _load_members(plan, weights, outputs, spec, device)
+    wanted, prediction = _recall_computing(plan, folder, device)
+    precision = choose_precision(wanted, models[0], device)
     batches = Batches(cache.source, spec, device)
-    members = predict_probabilities(models, batches, rows, plan.recipe.inference, device, precision)
+    if prediction.fused:
+        trial = batches.read(rows[:TRIAL_ROWS])
+        models = [try_fusion(model, trial)[0] for model in models]
+    size, tta = prediction.batch_size, plan.recipe.inference.tta
+    members = predict_probabilities(models, outputs, batches, rows, size, tta, device, precision)
     names = [str(images[row]) if isinstance(images[row], Path) else str(row) for row in rows]
     notes = tuple(read_json(folder.data)["notes"])
     return Predictions(tuple(metadata["classes"]), tuple(names), combine(plan, list(members)), tuple(bad), notes)
@@ -89,18 +99,19 @@ def find_weights(folder: RunFolder) -> list[Path]:
 
 
 def _load_members(
-    plan: Plan, weights: Sequence[Path], num_classes: int, spec: Preprocessing, device: torch.device
+    plan: Plan, weights: Sequence[Path], outputs: Sequence[Output], spec: Preprocessing, device: torch.device
 ) -> list[nn.Module]:
     """Return the model of every fold."""
-    models = [build_model(plan, num_classes, spec, fold=0, pretrained=False).to(device) for _ in weights]
+    models = [build_model(plan, output, spec, fold=0, pretrained=False).to(device) for output in outputs]
     for path, model in zip(weights, models, strict=True):
         load_weights(path, model)
     return models
 
 
-def _recall_precision(plan: Plan, folder: RunFolder, device: torch.device) -> str:
-    """Return the number format of the run's own predictions, if they were made on such a device."""
+def _recall_computing(plan: Plan, folder: RunFolder, device: torch.device) -> tuple[str, Prediction]:
+    """Return number format and way of the run's own predictions, if they were made on such a device."""
     placement = read_placement(folder.placement)
+    by_recipe = Prediction.of_recipe(plan.recipe.inference)
     if placement is None or placement.device != device.type:
-        return plan.recipe.compute.precision
-    return placement.precision
+        return plan.recipe.compute.precision, by_recipe
+    return placement.precision, placement.prediction or by_recipe

@@ -11,29 +11,20 @@ from typing import Any
 
 from icf.errors import FailedFoldsError
 from icf.events import RunEnd, RunStart
-from icf.formats import format_count
 from icf.local import restore_local_plugins
 from icf.pipeline.data.prepare import Prepared, describe_facts, prepare, save_prepared
 from icf.pipeline.data.split import Split, make_split, save_split
 from icf.pipeline.data.stored_images import describe_source
 from icf.pipeline.environment import describe_environment
+from icf.pipeline.failures import describe_failures, read_failure, write_failure
 from icf.pipeline.files import digest, read_json, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
 from icf.pipeline.frozen.embed import save_embeddings, wants_embeddings
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, read_embedding_files
-from icf.pipeline.jobs import (
-    Executor,
-    Failure,
-    FoldJob,
-    Place,
-    Placement,
-    Workload,
-    read_failure,
-    read_placement,
-    write_failure,
-)
+from icf.pipeline.jobs import Executor, Failure, FoldJob, Place, Placement, Prediction, Workload, read_placement
 from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.lock import hold
+from icf.pipeline.pixels.lease import use
 from icf.pipeline.results.ensemble import ensemble
 from icf.pipeline.results.report import write_report
 from icf.pipeline.results.submission import write_submission
@@ -98,7 +89,7 @@ def _run_stages(run: _Run, place: Place, started: float) -> RunResult:
     write_json(folder.path / "environment.json", describe_environment())
     data = _prepare(run)
     split = _split(run, data)
-    try_components(plan, data.classes, split.count, data.preprocessing)
+    try_components(plan, data.classes, data.attributes, split.count, data.preprocessing)
     notes = data.notes
     observers = Observers(plan.observers, listener.warn)
     observers.tell(
@@ -111,7 +102,8 @@ def _run_stages(run: _Run, place: Place, started: float) -> RunResult:
             notes=notes,
         )
     )
-    keys = _fit(run, data, split, _embed(run, data, split), place, observers)
+    with contextlib.ExitStack() as leases:  # other processes could take the room of embeddings
+        keys = _fit(run, data, split, _embed(run, data, split, leases), place, observers)
     _ensemble(run, data, split, keys)
     submission = _submit(run, data)
     report = _report(run, data, [*run.warnings, *observers.warnings])
@@ -168,13 +160,16 @@ def _split(run: _Run, data: Prepared) -> Split:
     return split
 
 
-def _embed(run: _Run, data: Prepared, split: Split) -> EmbeddingFiles | None:
+def _embed(run: _Run, data: Prepared, split: Split, leases: contextlib.ExitStack) -> EmbeddingFiles | None:
     folder = run.folder
     if not wants_embeddings(run.plan):
         folder.embeddings.unlink(missing_ok=True)
         return None
     with run.stage("embed") as outcome:
         earlier = read_embedding_files(folder)
+        for path in earlier.paths if earlier else []:
+            with contextlib.suppress(FileNotFoundError):  # it is made again
+                leases.enter_context(use(path))
 
         def progress(what: str, done: int, total: int) -> None:
             run.listener.stage_progress("embed", what, done, total)
@@ -183,7 +178,7 @@ def _embed(run: _Run, data: Prepared, split: Split) -> EmbeddingFiles | None:
             "embed",
             digest(run.plan.identity, data.key, split.count),
             [folder.embeddings, *(earlier.paths if earlier else [])],
-            lambda: save_embeddings(run.plan, data, split.count, folder, progress),
+            lambda: save_embeddings(run.plan, data, split.count, folder, leases, progress),
         )
         files = read_embedding_files(folder)
         if files:
@@ -201,6 +196,10 @@ def _fit(
         placement, executor = place(run.plan, _measure_workload(run, data, split, embeddings))
         if placement.precision == "auto":
             placement = replace(placement, precision=run.plan.recipe.compute.precision)
+        if placement.prediction is None:
+            placement = replace(placement, prediction=Prediction.of_recipe(run.plan.recipe.inference))
+        if run.plan.recipe.compute.compile == "on":
+            placement = replace(placement, compiled=True)
         source = digest(split.hash, embeddings.key) if embeddings else split.hash
         jobs = [_make_job(run, data, source, fold, placement) for fold in range(split.count)]
         done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]
@@ -214,7 +213,7 @@ def _fit(
         outcome["detail"] = f"{len(done)} of {split.count} folds done before" if done and waiting else ""
         if failed:
             lasting = any(not failure.passing for failure in failed.values())
-            raise FailedFoldsError(_describe_failures(failed, split.count), lasting=lasting)
+            raise FailedFoldsError(describe_failures(failed, split.count), lasting=lasting)
     return [job.key for job in jobs]
 
 
@@ -226,15 +225,17 @@ def _measure_workload(run: _Run, data: Prepared, split: Split, embeddings: Embed
         images=0 if heads_only else per_epoch * run.plan.recipe.train.epochs,
         num_classes=len(data.classes),
         preprocessing=data.preprocessing,
+        output=data.output,
         earlier=read_placement(run.folder.placement),
     )
 
 
 def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Placement) -> FoldJob:
     threads, device, precision = placement.threads_of(fold), placement.device, placement.precision
-    key = digest(run.plan.identity, data.key, source, fold, threads, device, precision)
+    prediction, compiled = placement.prediction, placement.compiled
+    key = digest(run.plan.identity, data.key, source, fold, threads, device, precision, str(prediction), compiled)
     concurrent = placement.concurrent * placement.workers
-    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision)
+    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision, prediction, compiled)
 
 
 def _run_folds(
@@ -250,15 +251,6 @@ def _run_folds(
         if job.fold in found and not found[job.fold].passing:
             write_failure(job, found[job.fold])
     return failed | found
-
-
-def _describe_failures(failed: dict[int, Failure], count: int) -> str:
-    folds: dict[str, list[str]] = {}
-    for fold, failure in sorted(failed.items()):
-        folds.setdefault(failure.reason, []).append(str(fold))
-    lines = [f"  fold{'s' * (len(them) > 1)} {', '.join(them)}: {reason}" for reason, them in folds.items()]
-    kept = count - len(failed)
-    return "\n".join([f"{len(failed)} of {count} folds failed", *lines, f"{format_count(kept, 'finished fold')} kept"])
 
 
 def _ensemble(run: _Run, data: Prepared, split: Split, keys: list[str]) -> None:

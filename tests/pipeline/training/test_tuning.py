@@ -10,9 +10,11 @@ import torch
 
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.jobs import Workload
-from icf.pipeline.training import tuning
+from icf.pipeline.training import measured, tuning
+from icf.pipeline.training.measured import ROUNDS
+from icf.pipeline.training.output import Softmax
 from icf.pipeline.training.trial_steps import TrialSteps, time_steps
-from icf.pipeline.training.tuning import ROUNDS, SHARE, SHORT_WORK, Candidate, choose, measure_speeds, tune
+from icf.pipeline.training.tuning import SHARE, SHORT_WORK, Candidate, choose, measure_speeds, tune
 from icf.plan import Plan
 from training import make_plan
 
@@ -41,7 +43,7 @@ def make_open_plan(*overrides: str) -> Plan:
 
 def make_work(images: int = 1_000_000, side: int = 16, folds: int = 5) -> Workload:
     spec = Preprocessing.model_construct(image_size=(side, side), channels=3)
-    return Workload(folds=folds, images=images, num_classes=10, preprocessing=spec)
+    return Workload(folds=folds, images=images, num_classes=10, preprocessing=spec, output=Softmax(classes=10))
 
 
 class Meter:
@@ -157,7 +159,7 @@ def test_a_cluster_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_recipe_of_the_digits_is_never_measured() -> None:
     # Whatever the machine: its numbers stand in the documentation.
     images = 4 * 1437 * 12
-    work = Workload(5, images, 10, Preprocessing.model_construct(image_size=(8, 8), channels=1))
+    work = Workload(5, images, 10, Preprocessing.model_construct(image_size=(8, 8), channels=1), Softmax(classes=10))
     meter = Meter()
     tune(make_plan(small=()), work, "cpu", 2, meter)
     assert meter.asked == []
@@ -230,7 +232,7 @@ def test_real_steps_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_busy_machine_is_not_timed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(tuning, "PATIENCE", -1.0)
+    monkeypatch.setattr(measured, "PATIENCE", -1.0)
     monkeypatch.setattr(tuning, "time_steps", lambda copies, precision, threads: calls.append(len(copies)) or 1.0)
     measure_speeds(make_open_plan("model.widths=[8]"), make_work(), [BESIDE, ALONE])
     assert calls == [2, 1] * 2

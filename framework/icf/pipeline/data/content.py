@@ -10,6 +10,7 @@ import numpy as np
 
 from icf.components import DatasetContent, IntArray, PixelArray, Samples
 from icf.errors import DataError
+from icf.pipeline.data.attributes import check_attributes
 
 
 def check_content(content: DatasetContent) -> None:
@@ -29,6 +30,7 @@ def check_content(content: DatasetContent) -> None:
         faults.append("there is no training row; look at dataset.root and the names of columns and folders")
     if len(set(content.classes)) != len(content.classes):
         faults.append("class names are not unique")
+    faults = faults or check_attributes(content)
     if faults:
         raise DataError("the data set can't be used: " + "; ".join(faults))
     check_classes(np.asarray(content.train.targets), content.classes)
@@ -41,9 +43,16 @@ def _check_samples(samples: Samples, what: str, num_classes: int) -> list[str]:
     repeated = [name for name, count in Counter(samples.ids).items() if count > 1]
     if repeated:
         faults.append(f"{what}: {len(repeated)} ids occur more than once, for example {repeated[0]!r}")
-    for name, values in (("targets", samples.targets), ("groups", samples.groups), ("folds", samples.folds)):
+    for name, values in (
+        ("targets", samples.targets),
+        ("groups", samples.groups),
+        ("folds", samples.folds),
+        ("scored", samples.scored),
+    ):
         if values is not None and len(values) != len(samples):
             faults.append(f"{what}: {len(samples)} ids but {len(values)} {name}")
+    if samples.scored is not None and np.asarray(samples.scored).dtype != np.bool_:
+        faults.append(f"{what}: scored must be true or false for each row")
     if samples.targets is not None and len(samples.targets):
         targets = np.asarray(samples.targets)
         if targets.dtype.kind not in "iu" or not 0 <= targets.min() <= targets.max() < num_classes:

@@ -14,7 +14,7 @@ from torch import nn
 from icf.errors import FoldError
 from icf.local import restore_local_plugins
 from icf.pipeline.jobs import FoldJob
-from icf.pipeline.results.inference import predict_logits, softmax
+from icf.pipeline.results.inference import predict_logits
 from icf.pipeline.results.products import blame, check_logits, check_loss
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
@@ -28,7 +28,16 @@ from icf.pipeline.training.network import autocast, set_training_mode
 from icf.pipeline.training.saving import resume, save_best, save_epoch, save_step, write_progress
 from icf.pipeline.training.soup import cook_soup, remove_ingredients
 from icf.pipeline.training.team import Team
-from icf.pipeline.training.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece, thaw
+from icf.pipeline.training.trainer import (
+    Piece,
+    Trainer,
+    TrainingState,
+    build_trainer,
+    cut_batch,
+    mix_piece,
+    thaw,
+    use_compiler,
+)
 
 PROGRESS_SECONDS = 0.4
 
@@ -55,6 +64,8 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
     with count_seconds(starting, "start"):
         trainer = build_trainer(job, team or Team())
         resume(trainer)
+        if job.compiled:
+            use_compiler(trainer)
     seconds = trainer.state.seconds
     seconds["start"] = seconds.get("start", 0.0) + starting["start"]
     while not is_finished(trainer):
@@ -73,8 +84,8 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
         with count_seconds(seconds, "prediction"):
             if job.plan.recipe.train.average == "soup":
                 trainer.state.soup = cook_soup(trainer)
-            probabilities = predict_fold(trainer)
-        save_result(trainer, probabilities)
+            probabilities, prediction = predict_fold(trainer)
+        save_result(trainer, probabilities, prediction)
         job.run_folder.mark_done(name, job.key)
         remove_ingredients(trainer, kept=[])
     trainer.team.agree(None)
@@ -179,7 +190,7 @@ def _compute_loss(trainer: Trainer, images: torch.Tensor, expected: WeightedTarg
     with autocast(trainer.device, trainer.precision):
         with blame(plan.model, "in training"):
             logits = trainer.network(images)
-        check_logits(plan.model, logits, samples * len(images), len(trainer.data.classes))
+        check_logits(plan.model, logits, samples * len(images), trainer.data.output.units)
         for targets, weight in expected:
             with blame(plan.loss, "in training"):
                 repeated = repeat_targets(targets.to(trainer.device), samples)
@@ -194,19 +205,19 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
     trainer.team.sync_buffers(trainer.model)
     data, state, metric = trainer.data, trainer.state, trainer.job.plan.metrics[0]
     mine = trainer.team.share(data.val_rows)
-    size = trainer.job.plan.recipe.inference.batch_size
+    size = trainer.job.predicts.batch_size
     with blame(trainer.job.plan.model, "in validation"):
         logits = predict_logits(trainer.model, trainer.batches, mine, size, trainer.device, trainer.precision)
     logits = trainer.team.gather(logits, len(data.val_rows))
-    probabilities = softmax(logits)
+    probabilities = data.output.decode(logits)
     if not np.isfinite(probabilities).all():
         raise _describe_divergence("the network's output is no longer finite", state)
-    targets = torch.from_numpy(data.targets[data.val_rows])
+    expected = data.expect(data.val_rows).to(trainer.device)
     with torch.no_grad(), blame(trainer.job.plan.loss, "in validation"):
-        val_loss = float(trainer.criterion(logits.to(trainer.device), targets.to(trainer.device)))
-    functions = build_metrics(trainer.job.plan, len(data.classes))
-    metrics = score_rows(functions, probabilities, targets.numpy())
-    score = metrics[metric.ref]
+        val_loss = float(trainer.criterion(logits.to(trainer.device), expected))
+    functions = build_metrics(trainer.job.plan, data.attributes)
+    metrics = score_rows(functions, probabilities, data.targets[data.val_rows])
+    score = metrics[metric.key]
     trainer.schedule.observe(score)
     better = state.best_epoch < 0 or (score > state.best_score if metric.maximize else score < state.best_score)
     if better:

@@ -97,5 +97,7 @@ def write_progress(trainer: Trainer, step: int, speed: float | None) -> None:
     """Write what the fold is doing: the step of its epoch, and images per second where they are known."""
     epochs = trainer.job.plan.recipe.train.epochs
     position = {"epoch": trainer.state.epoch, "epochs": epochs, "step": step, "steps": trainer.steps}
-    chosen = {"images_per_second": speed, "prefetch": str(trainer.loader.prefetch or "")}
+    uncompiled = trainer.job.compiled and trainer.compiler != "used"
+    warnings = [f"torch.compile is {trainer.compiler}"] if uncompiled else []
+    chosen = {"images_per_second": speed, "prefetch": str(trainer.loader.prefetch or ""), "warnings": warnings}
     write_json(trainer.job.folder.progress, {"key": trainer.job.key, **position, **chosen})
