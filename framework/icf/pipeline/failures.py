@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from icf.formats import format_count
 from icf.pipeline.files import read_json, write_json
-from icf.pipeline.jobs import Failure, FoldJob
+from icf.pipeline.jobs import Executor, Failure, FoldJob
+from icf.pipeline.listener import Listener
+from icf.pipeline.training.observers import Observers
+from icf.pipeline.watch import run_folds
+
+
+def try_folds(
+    executor: Executor,
+    jobs: Sequence[FoldJob],
+    waiting: Sequence[FoldJob],
+    observers: Observers,
+    listener: Listener,
+    *,
+    retry: bool,
+) -> dict[int, Failure]:
+    """Run the waiting jobs, but those that failed earlier only to ``retry``; return all failures.
+
+    Those that last are remembered.
+    """
+    failed = {} if retry else {job.fold: earlier for job in waiting if (earlier := read_failure(job))}
+    trying = [job for job in waiting if job.fold not in failed]
+    for job in trying:
+        job.folder.failure.unlink(missing_ok=True)
+    found = run_folds(executor, jobs, trying, observers, listener) if trying else {}
+    for job in trying:
+        if job.fold in found and not found[job.fold].passing:
+            write_failure(job, found[job.fold])
+    return failed | found
 
 
 def write_failure(job: FoldJob, failure: Failure) -> None:

@@ -16,12 +16,12 @@ from icf.pipeline.data.prepare import Prepared, describe_facts, prepare, save_pr
 from icf.pipeline.data.split import Split, make_split, save_split
 from icf.pipeline.data.stored_images import describe_source
 from icf.pipeline.environment import describe_environment
-from icf.pipeline.failures import describe_failures, read_failure, write_failure
+from icf.pipeline.failures import describe_failures, try_folds
 from icf.pipeline.files import digest, read_json, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
 from icf.pipeline.frozen.embed import save_embeddings, wants_embeddings
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, read_embedding_files
-from icf.pipeline.jobs import Executor, Failure, FoldJob, Place, Placement, Prediction, Workload, read_placement
+from icf.pipeline.jobs import FoldJob, Place, Placement, Prediction, Workload, read_placement
 from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.lock import hold
 from icf.pipeline.pixels.lease import use
@@ -30,7 +30,6 @@ from icf.pipeline.results.report import write_report
 from icf.pipeline.results.submission import write_submission
 from icf.pipeline.training.observers import Observers
 from icf.pipeline.training.trial import try_components
-from icf.pipeline.watch import run_folds
 from icf.plan import Plan
 
 
@@ -208,7 +207,7 @@ def _fit(
         waiting = [job for job in jobs if job.fold not in done]
         if waiting:  # the run is not finished until it is scored again
             run.folder.metrics.unlink(missing_ok=True)
-        failed = _run_folds(run, executor, jobs, waiting, observers)
+        failed = try_folds(executor, jobs, waiting, observers, run.listener, retry=run.retry)
         outcome["skipped"] = not waiting
         outcome["detail"] = f"{len(done)} of {split.count} folds done before" if done and waiting else ""
         if failed:
@@ -236,21 +235,6 @@ def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Plac
     key = digest(run.plan.identity, data.key, source, fold, threads, device, precision, str(prediction), compiled)
     concurrent = placement.concurrent * placement.workers
     return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision, prediction, compiled)
-
-
-def _run_folds(
-    run: _Run, executor: Executor, jobs: list[FoldJob], waiting: list[FoldJob], observers: Observers
-) -> dict[int, Failure]:
-    """Run the waiting jobs but those that failed earlier; return all failures, and remember those that last."""
-    failed = {} if run.retry else {job.fold: earlier for job in waiting if (earlier := read_failure(job))}
-    trying = [job for job in waiting if job.fold not in failed]
-    for job in trying:
-        job.folder.failure.unlink(missing_ok=True)
-    found = run_folds(executor, jobs, trying, observers, run.listener) if trying else {}
-    for job in trying:
-        if job.fold in found and not found[job.fold].passing:
-            write_failure(job, found[job.fold])
-    return failed | found
 
 
 def _ensemble(run: _Run, data: Prepared, split: Split, keys: list[str]) -> None:
