@@ -85,7 +85,7 @@ class Trial:
         self.moments = moments
         self.mark = f"ICF_CHAOS={secrets.token_hex(8)}"
         self.starts = 0
-        self._log = (folder / "output.log").open("w+")
+        self._log = folder.with_suffix(".log").open("w+")  # beside the folder, whose disk may be full
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[str]:
@@ -318,7 +318,7 @@ def run_undisturbed(folder: Path) -> dict[str, bytes]:
     """Return the products of a run that nothing happens to, in one process."""
     trial = Trial("inline", folder, None, random.Random(0))
     if trial.process.wait() or trial.end():
-        raise SystemExit(f"the undisturbed run failed:\n{(folder / 'output.log').read_text()}")
+        raise SystemExit(f"the undisturbed run failed:\n{folder.with_suffix('.log').read_text()}")
     return read_products(trial.runs)
 
 

@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_nothing_is_lost_to_some_kills() -> None:
-    command = [sys.executable, "benchmarks/chaos.py", "--seed", "3", "--kills", "4", "--places", "process,inline"]
+    command = [sys.executable, "benchmarks/chaos.py", "--seed", "3", "--kills", "3", "--places", "process,inline"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
-    assert done.stdout.splitlines()[-1] == "kills 4, finished 4, equal 4, lost 0", done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "kills 3, finished 3, equal 3, lost 0", done.stdout + done.stderr
     assert done.returncode == 0
 
 
