@@ -27,8 +27,20 @@ class DataError(IcfError):
     """The images or tables of the data set are not what the recipe says they are."""
 
 
+class DiskFullError(IcfError):
+    """There is no room for a file; what was written before is whole."""
+
+
 class FoldError(IcfError):
     """One or more folds did not finish; the products of the others are kept."""
+
+
+class FailedFoldsError(FoldError):
+    """Folds of a run did not finish; ``lasting`` if some of them are tried again only when that is asked for."""
+
+    def __init__(self, text: str, *, lasting: bool) -> None:
+        super().__init__(text)
+        self.lasting = lasting
 
 
 @dataclass(frozen=True, slots=True)

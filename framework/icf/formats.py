@@ -64,6 +64,14 @@ def format_clock(seconds: float | None) -> str:
     return f"{hours}:{clock}" if hours else clock
 
 
+def format_bytes(count: int) -> str:
+    """Return a number of bytes in the unit that suits it: 512 bytes, 3.4 MB, 20 GB."""
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"
+
+
 def format_count(count: int, noun: str) -> str:
     """Write a number of things, such as ``1 image`` or ``1,200 images``."""
     return f"{count:,} {noun}{'s' * (count != 1)}"

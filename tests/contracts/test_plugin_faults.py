@@ -381,7 +381,7 @@ def test_run_tells_what_all_folds_met_once(component: str, executor: str, tmp_pa
     done = spawn("run", str(DIGITS), "--runs", str(tmp_path / "runs"), "--quiet", *options)
     # A message may count the rows of a batch.
     line = re.sub(r"\d+", r"\\d+", re.escape(COMPONENTS[component][0].replace("on two images", "in training")))
-    advice = "0 finished folds are kept; the same command trains only what is missing"
+    advice = "0 finished folds kept; to train the rest, type: icf run .* --retry"
     assert re.fullmatch(rf"error: 3 of 3 folds failed\n  folds 0, 1, 2: {line}\n{advice}\n", done.stderr)
     assert done.returncode == 1
 

@@ -24,7 +24,7 @@ from icf.executors.ray_session import ray_session
 from icf.executors.ray_task import RayTaskExecutor
 from icf.executors.ray_train import RayTrainExecutor
 from icf.pipeline.files import read_json
-from icf.pipeline.jobs import Executor, FoldJob, Placement
+from icf.pipeline.jobs import Executor, Failure, FoldJob, Placement
 from icf.pipeline.listener import Listener
 from icf.pipeline.run import run_pipeline
 from processes import has_ended, is_loopback, list_listening, read_command
@@ -168,10 +168,11 @@ def test_folds_without_a_place_wait_for_one(name: str, tmp_path: Path) -> None:
     assert all(job.folder.oof.exists() for job in jobs)
 
 
-def run_command(name: str, runs: Path, *overrides: str) -> int:
+def run_command(name: str, runs: Path, *overrides: str, retry: bool = False) -> int:
     """Run ``icf run`` in this process; return its exit code."""
     settings = [*TINY, "train.epochs=1", f'compute.executor="{name}"', *overrides]
-    return main(["run", str(DIGITS), "--runs", str(runs), *(part for text in settings for part in ("--set", text))])
+    options = [part for text in settings for part in ("--set", text)]
+    return main(["run", str(DIGITS), "--runs", str(runs), *options, *["--retry"] * retry])
 
 
 @pytest.mark.usefixtures("session")
@@ -186,14 +187,20 @@ def test_a_fold_that_fails_fails_alone(
     message = capsys.readouterr().err
     assert f"1 of {folds} folds failed" in message
     assert "fold 1: loss 'toy/spiteful' (toy 1.0) failed in training: ValueError: this fold is not to my" in message
-    assert "the same command trains only what is missing" in message
+    assert "to train the rest, type: icf run " in message
+    assert message.endswith(" --retry\n")
     folder = find_run(tmp_path / "runs") / "folds"
     others = [folder / str(fold) / "oof.parquet" for fold in range(folds) if fold != 1]
     times = [path.stat().st_mtime_ns for path in others]
     assert not (folder / "1" / "metrics.json").exists()
     grudge.unlink()
+    attempt = (folder / "1" / "attempt.txt").read_text()
+    assert run_command(name, tmp_path / "runs", *settings) == 1
+    assert capsys.readouterr().err == message  # it is told again, and not tried again
+    assert (folder / "1" / "attempt.txt").read_text() == attempt
     # The second start need not be by the same executor: all give the same numbers.
-    assert run_command("inline", tmp_path / "runs", *settings) == 0
+    assert run_command("inline", tmp_path / "runs", *settings, retry=True) == 0
+    assert not (folder / "1.failed.json").exists()
     assert [path.stat().st_mtime_ns for path in others] == times
     assert read_json(folder.parent / "metrics.json")["rows"] == 180
 
@@ -261,7 +268,7 @@ def test_a_process_that_always_dies_is_given_up_and_its_last_words_are_kept(tmp_
     jobs = make_jobs(plan, tmp_path)
     failed = make_executor("process", plan, concurrent=2, workers=1).run(jobs)
     assert set(failed) == {0, 1}
-    assert failed[0] == f"the fold's process ended with exit code 7, 2 times; see {jobs[0].folder.log}"
+    assert failed[0] == Failure(f"the fold's process ended with exit code 7, 2 times; see {jobs[0].folder.log}")
     assert jobs[0].folder.log.read_text() == "last words\n" * 2
 
 

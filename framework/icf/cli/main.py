@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 the work could not be done; 2 the recipe or the command li
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -89,6 +90,9 @@ def _report(error: Exception) -> int:
     if isinstance(error, IcfError):
         _complain(f"error: {error}")
         return 2 if isinstance(error, RecipeError | UsageError) else 1
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        _complain(f"error: a disk is full: {error}; make room, and type the same command to continue")
+        return 1
     # Typer brings its own copy of click or uses the installed one; only this method is common to both.
     if hasattr(error, "format_message"):
         return _report_usage(error)

@@ -16,6 +16,7 @@ import typer
 
 import icf
 from icf.cli.options import NoPlugin, Overrides, PluginFiles, RecipeFile, Runs, can_redraw, make_console, name_run
+from icf.errors import FailedFoldsError, FoldError, UsageError
 from icf.memory import keep_memory
 from icf.plan import Plan, load_plan
 
@@ -34,6 +35,7 @@ def run(
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, even if a run can be continued.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Train folds that failed in this run once more.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only warnings, notes and the score.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")] = False,
     no_plugin: NoPlugin = None,
@@ -41,11 +43,14 @@ def run(
 ) -> None:
     """Do what a recipe says: prepare, split, train, ensemble, predict and report.
 
-    An interrupted run continues when the same command is typed again.
+    An interrupted run continues when the same command is typed again. Folds that failed are left as they are, and the
+    others are finished; --retry trains what failed once more.
 
     With --json: {"run_dir", "metrics", "notes", "warnings", "skipped", "submission", "report", "seconds"},
     where "metrics" is the content of metrics.json.
     """
+    if fresh and retry:
+        raise UsageError("--fresh begins anew, and --retry continues: only one of them can be given")
     keep_memory()
     open_plan = partial(load_plan, recipe, overrides or [], no_plugin or [], plugin or [])
     plan = _open(recipe, open_plan, silent=quiet or as_json)
@@ -59,7 +64,10 @@ def run(
             from icf.executors import choose_executor
             from icf.pipeline.run import run_pipeline
 
-            run_pipeline(plan, runs, choose_executor, display, fresh=fresh)
+            run_pipeline(plan, runs, choose_executor, display, fresh=fresh, retry=retry)
+    except FailedFoldsError as error:
+        command = f"{again} --retry" if error.lasting else again
+        raise FoldError(f"{error}; to train the rest, type: {command}") from error
     except KeyboardInterrupt:
         print(f"interrupted; to continue, type: {again}", file=sys.stderr)
         # SystemExit, because click would answer typer.Exit with a second message.

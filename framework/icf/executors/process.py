@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from icf.executors.fork_server import hide_main, open_context, start_server
-from icf.pipeline.jobs import FoldJob, Placement
+from icf.pipeline.jobs import Failure, FoldJob, Placement
 from icf.sections import Compute
 
 POLL_SECONDS = 0.5
@@ -38,9 +38,9 @@ class ProcessExecutor:
         self._max_failures = compute.max_failures
         self._waiting: deque[tuple[FoldJob, int]] = deque()
         self._running: list[_Attempt] = []
-        self._failed: dict[int, str] = {}
+        self._failed: dict[int, Failure] = {}
 
-    def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, str]:
+    def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, Failure]:
         """Run all jobs, in order."""
         start_server(jobs[0].plan)
         self._waiting.extend((job, 0) for job in jobs)
@@ -65,12 +65,12 @@ class ProcessExecutor:
     def _settle(self, attempt: _Attempt) -> None:
         """Take note of how a process ended."""
         try:
-            problem: str | None = attempt.answer.recv()
+            problem: Failure | None = attempt.answer.recv()
         except EOFError:  # it did not come to an answer
             if attempt.failures < self._max_failures:
                 self._waiting.appendleft((attempt.job, attempt.failures + 1))
                 return
-            problem = _describe_death(attempt)
+            problem = Failure(_describe_death(attempt))
         if problem is not None:
             self._failed[attempt.job.fold] = problem
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from icf.executors.inline import describe_failure
+from icf.executors.inline import explain
 from icf.executors.ray_session import ray_session
 from icf.memory import memory_variables
-from icf.pipeline.jobs import FoldJob, Placement
+from icf.pipeline.jobs import Failure, FoldJob, Placement
 from icf.sections import Compute
 
 
@@ -20,7 +20,7 @@ class RayTaskExecutor:
         self._placement = placement
         self._max_failures = compute.max_failures
 
-    def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, str]:
+    def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, Failure]:
         """Submit all jobs at once, in order."""
         placement = self._placement
         gpus = math.ceil(placement.concurrent * placement.gpus)
@@ -31,18 +31,18 @@ class RayTaskExecutor:
             return self._collect(ray, pending)
 
     @staticmethod
-    def _collect(ray: Any, pending: dict[Any, int]) -> dict[int, str]:
-        failed: dict[int, str] = {}
+    def _collect(ray: Any, pending: dict[Any, int]) -> dict[int, Failure]:
+        failed: dict[int, Failure] = {}
         while pending:
             # A time-out keeps Ctrl-C prompt.
             ready, _ = ray.wait(list(pending), timeout=0.5)
             for reference in ready:
                 fold = pending.pop(reference)
                 try:
-                    problem = ray.get(reference)
+                    problem: Failure | None = ray.get(reference)
                 # Ray raises what killed the worker, in many types.
                 except Exception as error:  # noqa: BLE001
-                    problem = describe_failure(error)
+                    problem = explain(error)
                 if problem is not None:
                     failed[fold] = problem
         return failed
@@ -53,8 +53,8 @@ def _describe_worker(job: FoldJob) -> dict[str, Any]:
     return {"num_cpus": job.threads, "runtime_env": {"env_vars": variables}}
 
 
-def run_job(job: FoldJob) -> str | None:
-    """Train a fold in a Ray worker; return what went wrong as text, since exceptions of plugins may not pickle."""
+def run_job(job: FoldJob) -> Failure | None:
+    """Train a fold in a Ray worker; return its failure as plain data: exceptions of plugins may not pickle."""
     from icf.executors.inline import InlineExecutor
 
     return InlineExecutor().run([job]).get(job.fold)

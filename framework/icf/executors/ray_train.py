@@ -6,21 +6,19 @@ import math
 import queue
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from icf.errors import IcfError
-from icf.executors.inline import describe_failure
+from icf.executors.inline import explain
 from icf.executors.placement import count_shares
 from icf.executors.ray_session import ray_session
 from icf.memory import memory_variables
-from icf.pipeline.files import write_text
-from icf.pipeline.jobs import FoldJob, Placement
+from icf.pipeline.files import read_json, write_json
+from icf.pipeline.jobs import Failure, FoldJob, Placement
 from icf.sections import Compute
-
-RETRIES = 2
-"""An out-of-memory kill makes fit() raise although Ray Train may retry; the fold then starts again from here."""
 
 
 class RayTrainExecutor:
@@ -31,12 +29,12 @@ class RayTrainExecutor:
         self._limit = compute.max_concurrent_folds
         self._max_failures = compute.max_failures
 
-    def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, str]:
+    def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, Failure]:
         """Run min(capacity, folds) trainers at a time."""
         placement = self._placement
         gpus = math.ceil(placement.concurrent * placement.workers * placement.gpus)
         with ray_session(num_cpus=placement.cpus, num_gpus=gpus) as ray:
-            failed: dict[int, str] = {}
+            failed: dict[int, Failure] = {}
             # The last folds may have more threads; they wait until there is room for that, in one group of their own.
             for threads, group in groupby(jobs, key=lambda job: job.threads):
                 failed |= self._run_group(list(group), self._need(threads), ray.nodes())
@@ -44,7 +42,7 @@ class RayTrainExecutor:
 
     def _run_group(
         self, jobs: Sequence[FoldJob], need: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]
-    ) -> dict[int, str]:
+    ) -> dict[int, Failure]:
         capacity = count_capacity(nodes, need, self._placement.workers)
         if capacity == 0:
             raise IcfError(describe_shortage(nodes, need, self._placement.workers))
@@ -56,11 +54,11 @@ class RayTrainExecutor:
             need["GPU"] = self._placement.gpus
         return need
 
-    def _run_queue(self, jobs: Sequence[FoldJob], places: int) -> dict[int, str]:
+    def _run_queue(self, jobs: Sequence[FoldJob], places: int) -> dict[int, Failure]:
         waiting: queue.SimpleQueue[FoldJob] = queue.SimpleQueue()
         for job in jobs:
             waiting.put(job)
-        failed: dict[int, str] = {}
+        failed: dict[int, Failure] = {}
 
         def work() -> None:
             while True:
@@ -80,16 +78,17 @@ class RayTrainExecutor:
                 thread.join(timeout=0.5)
         return failed
 
-    def _fit(self, job: FoldJob) -> str | None:
+    def _fit(self, job: FoldJob) -> Failure | None:
+        """Train a fold, and again where workers died: Ray Train itself gives up after an out-of-memory kill."""
         _failure_file(job).unlink(missing_ok=True)
-        problem: str | None = None
-        for _ in range(RETRIES):
+        problem: Failure | None = None
+        for _ in range(1 + self._max_failures):
             try:
                 self._make_trainer(job).fit()
                 return _read_failure(job)
             # Ray raises what killed the workers, in many types.
             except Exception as error:  # noqa: BLE001
-                problem = _read_failure(job) or describe_failure(error)
+                problem = _read_failure(job) or explain(error)
             if _failure_file(job).exists():
                 break
         return problem
@@ -114,7 +113,7 @@ class RayTrainExecutor:
                 name=f"fold-{job.fold}-{job.key}",
                 storage_path=str(job.run_dir / "ray"),
                 worker_runtime_env={"env_vars": memory_variables()},
-                failure_config=FailureConfig(max_failures=self._max_failures),
+                failure_config=FailureConfig(max_failures=0),
             ),
         )
 
@@ -123,6 +122,7 @@ def train_in_worker(config: dict[str, Any]) -> None:
     """Train a fold in one worker of a Ray Train group."""
     import torch
 
+    from icf.pipeline.training.attempt import SupersededError
     from icf.pipeline.training.fit import fit_fold
     from icf.pipeline.training.network import choose_device
     from icf.pipeline.training.team import DistributedTeam, Team
@@ -137,9 +137,10 @@ def train_in_worker(config: dict[str, Any]) -> None:
     # Whatever a plugin raises costs its own fold only.
     except (Exception, SystemExit) as error:
         # In a team, another kind of error may only say that a partner's process died, which Ray mends.
-        if alone or isinstance(error, IcfError):
-            write_text(_failure_file(job), describe_failure(error))
-        if not alone:
+        superseded = isinstance(error, SupersededError)  # what it says is nothing to the attempt that took over
+        if (alone or isinstance(error, IcfError)) and not superseded:
+            write_json(_failure_file(job), asdict(explain(error)))
+        if superseded or not alone:
             raise  # frees the partners, who may be waiting
 
 
@@ -147,9 +148,9 @@ def _failure_file(job: FoldJob) -> Path:
     return job.run_dir / "ray" / f"fold-{job.fold}-{job.key}.failed"
 
 
-def _read_failure(job: FoldJob) -> str | None:
+def _read_failure(job: FoldJob) -> Failure | None:
     path = _failure_file(job)
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    return Failure(**read_json(path)) if path.exists() else None
 
 
 def count_capacity(nodes: Sequence[Mapping[str, Any]], need: Mapping[str, float], workers: int) -> int:

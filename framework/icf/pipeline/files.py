@@ -18,18 +18,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from icf.components import FloatArray
+from icf.pipeline.disk import describe_full_disk, is_disk_full
 
 
-def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file of a temporary name, then rename it, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_file(path: Path, write: Callable[[Path], object], size: int = 0) -> None:
+    """Let ``write`` fill a file of a temporary name, then rename it, so that a reader never sees half of it.
+
+    Raises:
+        DiskFullError: there is no room for it, or for its about ``size`` bytes; what was there is there still.
+    """
     # By chance, since processes on two machines may have the same number.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    # Libraries tell a full disk by errors of many types.
+    except Exception as error:
+        if is_disk_full(error):
+            raise describe_full_disk(path, size) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -42,7 +52,7 @@ def remove_temporaries(folder: Path) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` atomically."""
-    write_file(path, lambda temporary: temporary.write_bytes(content))
+    write_file(path, lambda temporary: temporary.write_bytes(content), len(content))
 
 
 def write_text(path: Path, text: str) -> None:

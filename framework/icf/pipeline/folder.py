@@ -40,6 +40,11 @@ class FoldFolder:
         return self.path.with_suffix(".log")
 
     @property
+    def failure(self) -> Path:
+        """Why the fold was given up; it lies beside the folder, and is absent until then."""
+        return self.path.with_suffix(".failed.json")
+
+    @property
     def checkpoints(self) -> Path:
         """Weights of the best epoch, and everything of the last."""
         return self.path / "checkpoint"
@@ -139,11 +144,17 @@ class RunFolder:
         write_json(self.path / "stages" / f"{name}.json", {"inputs": key})
 
 
-def open_run_folder(plan: Plan, runs: Path, *, fresh: bool = False) -> RunFolder:
-    """Return the newest folder of the same plan, so that a run continues, or a new one."""
+def open_run_folder(plan: Plan, runs: Path, *, fresh: bool = False, retry: bool = False) -> RunFolder:
+    """Return the newest folder of the same plan, so that a run continues, or a new one.
+
+    Raises:
+        IcfError: the folder can't be made, or there is none although there is something to ``retry``.
+    """
     parent = runs / plan.name
     suffix = f"-{plan.identity[:8]}"
     found = sorted(parent.glob(f"[0-9]*{suffix}"))
+    if retry and not found:
+        raise IcfError(f"there is no run of this recipe in {parent} to try again; leave --retry out")
     if found and not fresh:
         folder = RunFolder(found[-1].resolve())
     else:

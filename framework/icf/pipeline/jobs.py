@@ -139,11 +139,22 @@ def read_placement(path: Path) -> Placement | None:
         return None
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a fold did not finish, on one line.
+
+    A ``passing`` one is no fault of the fold, such as a full disk: it is tried again whenever the run continues.
+    """
+
+    reason: str
+    passing: bool = False
+
+
 class Executor(Protocol):
     """Runs fold jobs somewhere. One bad fold never takes the others with it."""
 
-    def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, str]:
-        """Run all jobs; return fold -> error for those that failed."""
+    def run(self, jobs: Sequence[FoldJob]) -> Mapping[int, Failure]:
+        """Run all jobs; return fold -> failure for those that did not finish."""
         ...
 
 

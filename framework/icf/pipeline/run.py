@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from icf.errors import FoldError
+from icf.errors import FailedFoldsError
 from icf.events import RunEnd, RunStart
 from icf.local import restore_local_plugins
 from icf.pipeline.data.prepare import Prepared, describe_facts, prepare, save_prepared
 from icf.pipeline.data.split import Split, make_split, save_split
 from icf.pipeline.data.stored_images import describe_source
 from icf.pipeline.environment import describe_environment
+from icf.pipeline.failures import describe_failures, try_folds
 from icf.pipeline.files import digest, read_json, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
 from icf.pipeline.frozen.embed import save_embeddings, wants_embeddings
@@ -29,7 +30,6 @@ from icf.pipeline.results.report import write_report
 from icf.pipeline.results.submission import write_submission
 from icf.pipeline.training.observers import Observers
 from icf.pipeline.training.trial import try_components
-from icf.pipeline.watch import run_folds
 from icf.plan import Plan
 
 
@@ -38,6 +38,7 @@ class _Run:
     plan: Plan
     folder: RunFolder
     listener: Listener
+    retry: bool
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -61,25 +62,29 @@ class _Run:
         self.listener.warn(text)
 
 
-def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fresh: bool = False) -> RunResult:
+def run_pipeline(
+    plan: Plan, runs: Path, place: Place, listener: Listener, *, fresh: bool = False, retry: bool = False
+) -> RunResult:
     """Run a plan, or continue it, in its folder below ``runs``; a stage that is complete is skipped.
+
+    Folds that failed are left alone unless ``retry`` is true: they would mostly fail again.
 
     Raises:
         IcfError: bad data, a component that can't be used, or another run in the same folder; before training.
-        FoldError: folds that failed; the others are kept and need not be trained again.
+        FailedFoldsError: folds that did not finish; the others are kept and need not be trained again.
     """
     started = time.monotonic()
     restore_local_plugins(plan.local_plugins)
     for choice in plan.choices():
         choice.resolve()
-    folder = open_run_folder(plan, runs, fresh=fresh)
+    folder = open_run_folder(plan, runs, fresh=fresh, retry=retry)
     with hold(folder):
-        return _run_stages(plan, folder, place, listener, started)
+        return _run_stages(_Run(plan, folder, listener, retry), place, started)
 
 
-def _run_stages(plan: Plan, folder: RunFolder, place: Place, listener: Listener, started: float) -> RunResult:
+def _run_stages(run: _Run, place: Place, started: float) -> RunResult:
+    plan, folder, listener = run.plan, run.folder, run.listener
     listener.run_opened(plan, folder.path, continued=(folder.path / "stages").exists())
-    run = _Run(plan, folder, listener)
     write_json(folder.path / "environment.json", describe_environment())
     data = _prepare(run)
     split = _split(run, data)
@@ -202,11 +207,12 @@ def _fit(
         waiting = [job for job in jobs if job.fold not in done]
         if waiting:  # the run is not finished until it is scored again
             run.folder.metrics.unlink(missing_ok=True)
-        failed = run_folds(executor, jobs, waiting, observers, run.listener) if waiting else {}
+        failed = try_folds(executor, jobs, waiting, observers, run.listener, retry=run.retry)
         outcome["skipped"] = not waiting
         outcome["detail"] = f"{len(done)} of {split.count} folds done before" if done and waiting else ""
         if failed:
-            raise FoldError(_describe_failures(failed, split.count))
+            lasting = any(not failure.passing for failure in failed.values())
+            raise FailedFoldsError(describe_failures(failed, split.count), lasting=lasting)
     return [job.key for job in jobs]
 
 
@@ -229,16 +235,6 @@ def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Plac
     key = digest(run.plan.identity, data.key, source, fold, threads, device, precision, str(prediction), compiled)
     concurrent = placement.concurrent * placement.workers
     return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision, prediction, compiled)
-
-
-def _describe_failures(failed: dict[int, str], count: int) -> str:
-    folds: dict[str, list[str]] = {}
-    for fold, reason in sorted(failed.items()):
-        folds.setdefault(reason, []).append(str(fold))
-    lines = [f"  fold{'s' * (len(them) > 1)} {', '.join(them)}: {reason}" for reason, them in folds.items()]
-    kept = count - len(failed)
-    advice = f"{kept} finished folds are kept; the same command trains only what is missing"
-    return "\n".join([f"{len(failed)} of {count} folds failed", *lines, advice])
 
 
 def _ensemble(run: _Run, data: Prepared, split: Split, keys: list[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from icf.events import EpochEnd, FoldEnd, FoldStart
 from icf.pipeline.files import read_json
-from icf.pipeline.jobs import Executor, FoldJob
+from icf.pipeline.jobs import Executor, Failure, FoldJob
 from icf.pipeline.listener import FoldStatus, Listener
 from icf.pipeline.training.observers import Observers
 
@@ -27,8 +27,8 @@ def run_folds(
     waiting: Sequence[FoldJob],
     observers: Observers,
     listener: Listener,
-) -> dict[int, str]:
-    """Run the waiting jobs while following all of them; return fold -> error for those that failed."""
+) -> dict[int, Failure]:
+    """Run the waiting jobs while following all of them; return fold -> failure for those that did not finish."""
     watch = FoldWatch(jobs, observers, listener)
     with _polling(watch.poll):
         failed = dict(executor.run(waiting))

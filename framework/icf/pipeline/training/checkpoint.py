@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def save_weights(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None
     """Write the model's parameters and buffers; ``metadata`` (JSON-able) tells how to use them."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     # Straight into the file: bytes in between would take as much memory again, twice.
-    write_file(path, lambda file: save_file(_untie(tensors), file, metadata={"icf": json.dumps(metadata)}))
+    write = partial(save_file, _untie(tensors), metadata={"icf": json.dumps(metadata)})
+    write_file(path, write, sum(tensor.nbytes for tensor in tensors.values()))
 
 
 def _untie(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -66,11 +68,10 @@ def save_state(folder: Path, name: str, model: nn.Module, state: dict[str, Any],
     """
     final = folder / name
     temporary = folder / f".{name}.{secrets.token_hex(4)}.tmp"
-    temporary.mkdir(parents=True)
     try:
         if same is None or not _link(same, temporary / "model.safetensors"):
             save_weights(temporary / "model.safetensors", model, {"state": name})
-        write_file(temporary / "state.pt", lambda file: torch.save(state, file))
+        write_file(temporary / "state.pt", partial(_save_objects, state), _count_bytes(state))
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
     finally:
@@ -80,9 +81,24 @@ def save_state(folder: Path, name: str, model: nn.Module, state: dict[str, Any],
             shutil.rmtree(other, ignore_errors=True)
 
 
+def _save_objects(state: dict[str, Any], path: Path) -> None:
+    # To a file of Python's: of its own, torch does not tell why writing failed.
+    with path.open("wb") as file:
+        torch.save(state, file)
+
+
+def _count_bytes(value: Any) -> int:
+    """Return the bytes of all tensors in nested dictionaries and lists."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return sum(map(_count_bytes, parts))
+
+
 def _link(path: Path, other: Path) -> bool:
     """Give a file a second name, if the file system can; files are replaced and never changed, so both stay whole."""
     try:
+        other.parent.mkdir(parents=True, exist_ok=True)
         os.link(path, other)
     except OSError:
         return False
