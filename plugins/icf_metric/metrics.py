@@ -15,6 +15,9 @@ import icf
 
 SMALLEST_PROBABILITY = 1e-15
 
+PART_CELLS = 10_000_000
+"""Rows times classes that are copied at once, as float64 80 MB; a table may be larger than the memory."""
+
 
 def accuracy(_params: icf.Params, ctx: icf.MetricContext) -> icf.MetricFunction:
     """Build the accuracy: the share of rows whose most probable class is the target."""
@@ -55,11 +58,14 @@ def _macro_f1(probabilities: icf.FloatArray, targets: icf.IntArray, *, num_class
 
 def _log_loss(probabilities: icf.FloatArray, targets: icf.IntArray, *, num_classes: int) -> float:
     _check(probabilities, targets, num_classes)
-    clipped = np.maximum(probabilities, SMALLEST_PROBABILITY)
-    sums = clipped @ np.ones(num_classes)
-    chosen = clipped[np.arange(len(targets)), targets]
+    losses, rows = np.empty(len(targets)), max(1, PART_CELLS // num_classes)
+    for start in range(0, len(targets), rows):
+        part = slice(start, start + rows)
+        clipped = np.maximum(probabilities[part], SMALLEST_PROBABILITY)
+        sums = clipped @ np.ones(num_classes)
+        losses[part] = np.log(sums) - np.log(clipped[np.arange(len(clipped)), targets[part]])
     # Rounding can make a chosen probability of 1 exceed its row's sum by an ulp; a loss is not negative.
-    return max(0.0, float(np.mean(np.log(sums) - np.log(chosen))))
+    return max(0.0, float(np.mean(losses)))
 
 
 def _check(probabilities: icf.FloatArray, targets: icf.IntArray, num_classes: int) -> None:

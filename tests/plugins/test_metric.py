@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from random import Random
@@ -37,6 +38,19 @@ def rows(draw: st.DrawFn, max_rows: int = 60) -> Rows:
     probabilities = rng.dirichlet(np.full(classes, draw(st.sampled_from([0.1, 1.0, 50.0]))), count)
     targets = rng.integers(0, draw(st.integers(1, classes)), count)
     return probabilities, targets
+
+
+def test_a_large_table_is_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    probabilities, targets = rng.dirichlet(np.ones(7), 1000), rng.integers(0, 7, 1000)
+    whole = score(metrics.log_loss, probabilities, targets)
+    monkeypatch.setattr(metrics, "PART_CELLS", 100)
+    tracemalloc.start()
+    try:
+        assert score(metrics.log_loss, probabilities, targets) == pytest.approx(whole, rel=1e-14)
+        assert tracemalloc.get_traced_memory()[1] < probabilities.nbytes / 2
+    finally:
+        tracemalloc.stop()
 
 
 @given(rows())

@@ -15,7 +15,7 @@ from icf.errors import BadImagesError, IcfError, Problem
 from icf.local import LocalPlugin, match_local_plugins, restore_local_plugins
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.data.stored_images import store_images
-from icf.pipeline.files import read_json
+from icf.pipeline.files import count_part_rows, read_json
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.jobs import read_placement
 from icf.pipeline.pixels.cache import list_errors
@@ -63,10 +63,16 @@ def predict_images(
     models = _load_members(plan, weights, len(metadata["classes"]), spec, device)
     precision = choose_precision(_recall_precision(plan, folder, device), models[0], device)
     batches = Batches(cache.source, spec, device)
-    members = predict_probabilities(models, batches, rows, plan.recipe.inference, device, precision)
+    section, classes = plan.recipe.inference, tuple(metadata["classes"])
+    # Whole batches at a time, so that the members' probabilities are never in memory all at once.
+    size = section.batch_size * -(-count_part_rows(len(models) * len(classes)) // section.batch_size)
+    parts = [
+        combine(plan, list(predict_probabilities(models, batches, chosen, section, device, precision)))
+        for chosen in np.split(rows, range(size, len(rows), size))
+    ]
     names = [str(images[row]) if isinstance(images[row], Path) else str(row) for row in rows]
     notes = tuple(read_json(folder.data)["notes"])
-    return Predictions(tuple(metadata["classes"]), tuple(names), combine(plan, list(members)), tuple(bad), notes)
+    return Predictions(classes, tuple(names), np.concatenate(parts), tuple(bad), notes)
 
 
 def _needed_plugins(plan: Plan) -> tuple[LocalPlugin, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -35,7 +35,6 @@ def predict_logits(
     return torch.zeros((0, model(batches.read(np.zeros(1, np.int64))).shape[1]))
 
 
-@torch.inference_mode()
 def predict_probabilities(
     models: Sequence[nn.Module],
     batches: Inputs,
@@ -44,20 +43,33 @@ def predict_probabilities(
     device: torch.device,
     precision: torch.dtype | None,
 ) -> FloatArray:
-    """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and ``inference.tta``.
+    """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and ``inference.tta``."""
+    # Without rows, one is predicted all the same: only a model knows how many classes it has.
+    chosen = rows if len(rows) else np.zeros(1, np.int64)
+    parts = list(predict_parts(models, batches, chosen, section, device, precision))
+    probabilities: FloatArray = np.concatenate(parts, axis=1)[:, : len(rows)]
+    return probabilities
+
+
+@torch.inference_mode()
+def predict_parts(
+    models: Sequence[nn.Module],
+    batches: Inputs,
+    rows: IntArray,
+    section: Inference,
+    device: torch.device,
+    precision: torch.dtype | None,
+) -> Iterator[FloatArray]:
+    """Yield what ``predict_probabilities`` returns batch after batch, float64 [M, B, K].
 
     Every image is read once, for all models and views; no view's probabilities outlive their batch.
     """
     for model in models:
         model.eval()
-    parts = []
-    for chosen in np.split(rows, range(section.batch_size, len(rows), section.batch_size)):
-        # Without rows, one is predicted all the same: only a model knows how many classes it has.
-        views = batches.read_views(chosen if len(chosen) else np.zeros(1, np.int64), section.tta)
-        sums = sum(_predict_view(models, view, device, precision) for view in views)
-        parts.append(sums / (1 + len(section.tta)))
-    probabilities: FloatArray = np.concatenate(parts, axis=1)[:, : len(rows)]
-    return probabilities
+    for start in range(0, len(rows), section.batch_size):
+        views = batches.read_views(rows[start : start + section.batch_size], section.tta)
+        sums = np.asarray(sum(_predict_view(models, view, device, precision) for view in views))
+        yield sums / (1 + len(section.tta))
 
 
 def _predict_view(
