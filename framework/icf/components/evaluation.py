@@ -26,7 +26,10 @@ A large table of probabilities is mapped from a file: it may not fit into memory
 
 @dataclass(frozen=True, kw_only=True)
 class Metric(Component):
-    """A metric. Factory: ``(params, MetricContext) -> MetricFunction``. Computed on all rows at once."""
+    """A metric. Factory: ``(params, MetricContext) -> MetricFunction``. Computed on all rows at once.
+
+    If its ``reference`` is a function such as ``sklearn.metrics.f1_score``, ``icf.testing`` compares it.
+    """
 
     kind: ClassVar[str] = "metric"
 
@@ -35,10 +38,6 @@ class Metric(Component):
 
     bounds: tuple[float, float] = (0.0, 1.0)
     """Lowest and highest possible score; ``icf.testing`` holds the metric to them."""
-
-    reference: str | None = None
-    """Paper or library that defines the metric; with a function such as ``sklearn.metrics.f1_score``, ``icf.testing``
-    compares it."""
 
 
 @dataclass(frozen=True, kw_only=True)

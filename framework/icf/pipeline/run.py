@@ -20,7 +20,7 @@ from icf.pipeline.files import digest, read_json, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
 from icf.pipeline.frozen.embed import save_embeddings, wants_embeddings
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, read_embedding_files
-from icf.pipeline.jobs import FoldJob, Place, Placement, Workload, read_placement
+from icf.pipeline.jobs import FoldJob, Place, Placement, Prediction, Workload, read_placement
 from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.pixels.lease import use
 from icf.pipeline.results.ensemble import ensemble
@@ -184,6 +184,8 @@ def _fit(
         placement, executor = place(run.plan, _measure_workload(run, data, split, embeddings))
         if placement.precision == "auto":
             placement = replace(placement, precision=run.plan.recipe.compute.precision)
+        if placement.prediction is None:
+            placement = replace(placement, prediction=Prediction.of_recipe(run.plan.recipe.inference))
         source = digest(split.hash, embeddings.key) if embeddings else split.hash
         jobs = [_make_job(run, data, source, fold, placement) for fold in range(split.count)]
         done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]
@@ -214,9 +216,9 @@ def _measure_workload(run: _Run, data: Prepared, split: Split, embeddings: Embed
 
 def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Placement) -> FoldJob:
     threads, device, precision = placement.threads_of(fold), placement.device, placement.precision
-    key = digest(run.plan.identity, data.key, source, fold, threads, device, precision)
+    key = digest(run.plan.identity, data.key, source, fold, threads, device, precision, str(placement.prediction))
     concurrent = placement.concurrent * placement.workers
-    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision)
+    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision, placement.prediction)
 
 
 def _describe_failures(failed: dict[int, str], count: int) -> str:

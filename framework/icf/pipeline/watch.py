@@ -145,7 +145,7 @@ class FoldWatch:
 
 def _find_best(job: FoldJob, events: Sequence[EpochEnd]) -> float | None:
     metric = job.plan.metrics[0]
-    scores = [event.metrics[metric.ref] for event in events]
+    scores = [event.metrics[metric.key] for event in events]
     if not scores:
         return None
     return max(scores) if metric.maximize else min(scores)

@@ -11,7 +11,6 @@ from torch import nn
 from icf.components import FloatArray, IntArray
 from icf.pipeline.data.inputs import Inputs
 from icf.pipeline.training.network import autocast
-from icf.sections import Inference
 
 
 @torch.inference_mode()
@@ -39,14 +38,15 @@ def predict_probabilities(
     models: Sequence[nn.Module],
     batches: Inputs,
     rows: IntArray,
-    section: Inference,
+    batch_size: int,
+    tta: Sequence[str],
     device: torch.device,
     precision: torch.dtype | None,
 ) -> FloatArray:
-    """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and ``inference.tta``."""
+    """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and those of ``tta``."""
     # Without rows, one is predicted all the same: only a model knows how many classes it has.
     chosen = rows if len(rows) else np.zeros(1, np.int64)
-    parts = list(predict_parts(models, batches, chosen, section, device, precision))
+    parts = list(predict_parts(models, batches, chosen, batch_size, tta, device, precision))
     probabilities: FloatArray = np.concatenate(parts, axis=1)[:, : len(rows)]
     return probabilities
 
@@ -56,7 +56,8 @@ def predict_parts(
     models: Sequence[nn.Module],
     batches: Inputs,
     rows: IntArray,
-    section: Inference,
+    batch_size: int,
+    tta: Sequence[str],
     device: torch.device,
     precision: torch.dtype | None,
 ) -> Iterator[FloatArray]:
@@ -66,10 +67,10 @@ def predict_parts(
     """
     for model in models:
         model.eval()
-    for start in range(0, len(rows), section.batch_size):
-        views = batches.read_views(rows[start : start + section.batch_size], section.tta)
+    for start in range(0, len(rows), batch_size):
+        views = batches.read_views(rows[start : start + batch_size], tta)
         sums = np.asarray(sum(_predict_view(models, view, device, precision) for view in views))
-        yield sums / (1 + len(section.tta))
+        yield sums / (1 + len(tta))
 
 
 def _predict_view(

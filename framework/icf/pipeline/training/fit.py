@@ -75,8 +75,8 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
         with count_seconds(seconds, "prediction"):
             if job.plan.recipe.train.average == "soup":
                 trainer.state.soup = cook_soup(trainer)
-            probabilities = predict_fold(trainer)
-        save_result(trainer, probabilities)
+            probabilities, prediction = predict_fold(trainer)
+        save_result(trainer, probabilities, prediction)
         job.run_folder.mark_done(name, job.key)
         remove_ingredients(trainer, kept=[])
     trainer.team.agree(None)
@@ -204,7 +204,7 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
     trainer.team.sync_buffers(trainer.model)
     data, state, metric = trainer.data, trainer.state, trainer.job.plan.metrics[0]
     mine = trainer.team.share(data.val_rows)
-    size = trainer.job.plan.recipe.inference.batch_size
+    size = trainer.job.predicts.batch_size
     with blame(trainer.job.plan.model, "in validation"):
         logits = predict_logits(trainer.model, trainer.batches, mine, size, trainer.device, trainer.precision)
     logits = trainer.team.gather(logits, len(data.val_rows))
@@ -216,7 +216,7 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
         val_loss = float(trainer.criterion(logits.to(trainer.device), targets.to(trainer.device)))
     functions = build_metrics(trainer.job.plan, len(data.classes))
     metrics = score_rows(functions, probabilities, targets.numpy())
-    score = metrics[metric.ref]
+    score = metrics[metric.key]
     trainer.schedule.observe(score)
     better = state.best_epoch < 0 or (score > state.best_score if metric.maximize else score < state.best_score)
     if better:

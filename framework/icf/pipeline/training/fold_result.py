@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from icf.components import FloatArray, IntArray
 from icf.pipeline.data.inputs import Inputs, open_test_inputs
 from icf.pipeline.files import make_table, write_json, write_probabilities
+from icf.pipeline.results.fusion import TRIAL_ROWS, try_fusion
 from icf.pipeline.results.inference import predict_parts
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.training import checkpoint
@@ -34,19 +36,22 @@ def describe_weights(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def predict_fold(trainer: Trainer) -> FloatArray:
-    """Write the probabilities of validation and test rows with the best weights; return the former, float64 [N, K]."""
-    folder, data, recipe = trainer.job.folder, trainer.data, trainer.job.plan.recipe
+def predict_fold(trainer: Trainer) -> tuple[FloatArray, str]:
+    """Write the probabilities of validation and test rows with the best weights.
+
+    Return the former, float64 [N, K], and how they were predicted, in words.
+    """
+    folder, data, tta = trainer.job.folder, trainer.data, trainer.job.plan.recipe.inference.tta
     checkpoint.load_weights(find_best_weights(trainer), trainer.model)
     if trainer.model is not trainer.whole:
         checkpoint.save_weights(folder.checkpoints / "best.safetensors", trainer.whole, describe_weights(trainer))
 
-    classes = len(data.classes)
+    classes, size = len(data.classes), trainer.job.predicts.batch_size
+    model, described = _prepare_model(trainer)
 
     def fill(table: FloatArray, places: IntArray, batches: Inputs, rows: IntArray) -> None:
-        parts = predict_parts([trainer.model], batches, rows, recipe.inference, trainer.device, trainer.precision)
         start = 0
-        for part in parts:
+        for part in predict_parts([model], batches, rows, size, tta, trainer.device, trainer.precision):
             table[places[start : start + part.shape[1]]] = part[0]
             start += part.shape[1]
 
@@ -61,10 +66,20 @@ def predict_fold(trainer: Trainer) -> FloatArray:
         batches = open_test_inputs(trainer.embeddings, data.test_pixels, data.preprocessing, trainer.device)
         fill(test, readable, batches, data.test_rows[readable])
         write_probabilities(folder.test, data.test_ids, data.classes, test)
-    return probabilities
+    return probabilities, described
 
 
-def save_result(trainer: Trainer, probabilities: FloatArray) -> None:
+def _prepare_model(trainer: Trainer) -> tuple[nn.Module, str]:
+    """Return what predicts, and how."""
+    prediction = trainer.job.predicts
+    if not prediction.fused:
+        return trainer.model, str(prediction)
+    images = trainer.batches.read(trainer.data.val_rows[:TRIAL_ROWS])
+    model, obstacle = try_fusion(trainer.model, images)
+    return model, f"{prediction}, but not here: {obstacle}" if obstacle else str(prediction)
+
+
+def save_result(trainer: Trainer, probabilities: FloatArray, prediction: str) -> None:
     """Score the predictions of the validation rows, and write the result of the finished fold."""
     data = trainer.data
     targets = data.targets[data.val_rows]
@@ -77,6 +92,7 @@ def save_result(trainer: Trainer, probabilities: FloatArray) -> None:
         "precision": str(trainer.precision or torch.float32).removeprefix("torch."),
         "metrics": metrics,
         "prefetch": str(trainer.loader.prefetch or "no background thread: too few steps to measure"),
+        "prediction": prediction,
         "seconds": {part: round(value, 3) for part, value in trainer.state.seconds.items()},
     }
     if trainer.state.soup:
