@@ -12,15 +12,15 @@ import icf
 from icf.tables import Report, Row, Table, leaves_folder, read_table
 from icf_images.plugin import CsvParams
 from icf_images.submission import read_submission, submission_values
-from icf_images.walk import list_images
+from icf_images.walk import Paths, list_images
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ListedImage:
-    """A row that names an existing image."""
+    """A row that names an existing image, ``file`` below the folder of images."""
 
     id: str
-    path: Path
+    file: str
     row: Row
 
 
@@ -46,7 +46,7 @@ def load_csv(params: CsvParams, ctx: icf.DatasetContext) -> icf.DatasetContent: 
         raise icf.DataError(f"{table.path} has only the class {classes}; at least two are needed")
     train = icf.Samples(
         ids=[row.id for row in rows],
-        images=[row.path for row in rows],
+        images=_paths(params.root, params.image_folder, rows),
         targets=targets,
         groups=groups,
         folds=folds,
@@ -65,6 +65,10 @@ def _below(root: Path, name: str) -> Path:
     if leaves_folder(name):
         raise icf.DataError(f"{name!r} leaves the data set's folder {root}; name a path below it")
     return root / name
+
+
+def _paths(root: Path, folder: str, rows: Sequence[ListedImage]) -> Paths:
+    return Paths(_below(root, folder), [row.file for row in rows])
 
 
 def _columns(params: CsvParams, *more: str | None) -> list[str]:
@@ -98,7 +102,7 @@ def _listed(params: CsvParams, table: Table, folder: str, report: Report) -> lis
         if problem:
             report.add(row.where, problem)
         else:
-            listed.append(ListedImage(row_id, base / (name + params.image_extension), row))
+            listed.append(ListedImage(row_id, name + params.image_extension, row))
     return listed
 
 
@@ -193,7 +197,7 @@ def _test_from_csv(params: CsvParams, name: str, report: Report, notes: list[str
     folder = params.image_folder if params.test_folder is None else params.test_folder
     listed = _listed(params, table, folder, report)
     rows = _without_duplicates(params, table, listed, report, notes)
-    return icf.Samples(ids=[row.id for row in rows], images=[row.path for row in rows])
+    return icf.Samples(ids=[row.id for row in rows], images=_paths(params.root, folder, rows))
 
 
 def _test_from_folder(params: CsvParams, name: str, report: Report, notes: list[str]) -> icf.Samples:
