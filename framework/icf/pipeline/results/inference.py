@@ -11,6 +11,7 @@ from torch import nn
 from icf.components import FloatArray, IntArray
 from icf.pipeline.data.inputs import Inputs
 from icf.pipeline.training.network import autocast
+from icf.pipeline.training.output import Output
 
 
 @torch.inference_mode()
@@ -36,6 +37,7 @@ def predict_logits(
 
 def predict_probabilities(
     models: Sequence[nn.Module],
+    outputs: Sequence[Output],
     batches: Inputs,
     rows: IntArray,
     batch_size: int,
@@ -46,7 +48,7 @@ def predict_probabilities(
     """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and those of ``tta``."""
     # Without rows, one is predicted all the same: only a model knows how many classes it has.
     chosen = rows if len(rows) else np.zeros(1, np.int64)
-    parts = list(predict_parts(models, batches, chosen, batch_size, tta, device, precision))
+    parts = list(predict_parts(models, outputs, batches, chosen, batch_size, tta, device, precision))
     probabilities: FloatArray = np.concatenate(parts, axis=1)[:, : len(rows)]
     return probabilities
 
@@ -54,6 +56,7 @@ def predict_probabilities(
 @torch.inference_mode()
 def predict_parts(
     models: Sequence[nn.Module],
+    outputs: Sequence[Output],
     batches: Inputs,
     rows: IntArray,
     batch_size: int,
@@ -63,28 +66,27 @@ def predict_parts(
 ) -> Iterator[FloatArray]:
     """Yield what ``predict_probabilities`` returns batch after batch, float64 [M, B, K].
 
+    ``outputs`` tells, for each model, what its outputs mean.
     Every image is read once, for all models and views; no view's probabilities outlive their batch.
     """
     for model in models:
         model.eval()
     for start in range(0, len(rows), batch_size):
         views = batches.read_views(rows[start : start + batch_size], tta)
-        sums = np.asarray(sum(_predict_view(models, view, device, precision) for view in views))
+        sums = np.asarray(sum(_predict_view(models, outputs, view, device, precision) for view in views))
         yield sums / (1 + len(tta))
 
 
 def _predict_view(
-    models: Sequence[nn.Module], inputs: torch.Tensor, device: torch.device, precision: torch.dtype | None
+    models: Sequence[nn.Module],
+    outputs: Sequence[Output],
+    inputs: torch.Tensor,
+    device: torch.device,
+    precision: torch.dtype | None,
 ) -> FloatArray:
     """Return each model's probabilities, float64 [M, B, K]."""
     logits = []
     for model in models:
         with autocast(device, precision):
             logits.append(model(inputs).float().cpu())
-    return softmax(torch.stack(logits))
-
-
-def softmax(logits: torch.Tensor) -> FloatArray:
-    """Return probabilities, float64 [..., K], from logits [..., K]."""
-    values: FloatArray = torch.softmax(logits.double(), dim=-1).numpy()
-    return values
+    return np.stack([output.decode(values) for output, values in zip(outputs, logits, strict=True)])

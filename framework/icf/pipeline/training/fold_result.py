@@ -30,6 +30,7 @@ def describe_weights(trainer: Trainer) -> dict[str, Any]:
     return {
         "model": trainer.job.plan.model.model_dump(mode="json"),
         "classes": list(trainer.data.classes),
+        "output": trainer.data.output.model_dump(mode="json"),
         "preprocessing": trainer.data.preprocessing.model_dump(mode="json"),
         "fold": trainer.job.fold,
         "epoch": trainer.state.best_epoch,
@@ -50,8 +51,8 @@ def predict_fold(trainer: Trainer) -> tuple[FloatArray, str]:
     model, described = _prepare_model(trainer)
 
     def fill(table: FloatArray, places: IntArray, batches: Inputs, rows: IntArray) -> None:
-        start = 0
-        for part in predict_parts([model], batches, rows, size, tta, trainer.device, trainer.precision):
+        start, options = 0, (size, tta, trainer.device, trainer.precision)
+        for part in predict_parts([model], [data.output], batches, rows, *options):
             table[places[start : start + part.shape[1]]] = part[0]
             start += part.shape[1]
 
@@ -83,7 +84,7 @@ def save_result(trainer: Trainer, probabilities: FloatArray, prediction: str) ->
     """Score the predictions of the validation rows, and write the result of the finished fold."""
     data = trainer.data
     targets = data.targets[data.val_rows]
-    metrics = score_rows(build_metrics(trainer.job.plan, len(data.classes)), probabilities, targets)
+    metrics = score_rows(build_metrics(trainer.job.plan, data.attributes), probabilities, targets)
     result = {
         "fold": trainer.job.fold,
         "best_epoch": trainer.state.best_epoch,
@@ -93,6 +94,7 @@ def save_result(trainer: Trainer, probabilities: FloatArray, prediction: str) ->
         "metrics": metrics,
         "prefetch": str(trainer.loader.prefetch or "no background thread: too few steps to measure"),
         "prediction": prediction,
+        "compiler": trainer.compiler,
         "seconds": {part: round(value, 3) for part, value in trainer.state.seconds.items()},
     }
     if trainer.state.soup:
