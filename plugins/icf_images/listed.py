@@ -13,15 +13,15 @@ from icf.boxes import read_box
 from icf.tables import Report, Row, Table, leaves_folder, read_table
 from icf_images.plugin import CsvParams
 from icf_images.submission import read_submission, submission_values
-from icf_images.walk import list_images
+from icf_images.walk import Paths, list_images
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ListedImage:
-    """A row that names an existing image."""
+    """A row that names an existing image, ``file`` below the folder of images."""
 
     id: str
-    path: Path
+    file: str
     row: Row
 
 
@@ -50,7 +50,7 @@ def load_csv(params: CsvParams, ctx: icf.DatasetContext) -> icf.DatasetContent: 
         raise icf.DataError(f"{table.path} has only the class {classes}; at least two are needed")
     train = icf.Samples(
         ids=[row.id for row in everything],
-        images=[row.path for row in everything],
+        images=_paths(params.root, params.image_folder, everything),
         targets=targets,
         groups=groups,
         folds=folds,
@@ -71,6 +71,10 @@ def _below(root: Path, name: str) -> Path:
     if leaves_folder(name):
         raise icf.DataError(f"{name!r} leaves the data set's folder {root}; name a path below it")
     return root / name
+
+
+def _paths(root: Path, folder: str, rows: Sequence[ListedImage]) -> Paths:
+    return Paths(_below(root, folder), [row.file for row in rows])
 
 
 def _columns(params: CsvParams, *more: str | None) -> list[str]:
@@ -118,7 +122,7 @@ def _listed(params: CsvParams, table: Table, folder: str, report: Report) -> lis
         if problem:
             report.add(row.where, problem)
         else:
-            listed.append(ListedImage(row_id, base / (name + params.image_extension), row))
+            listed.append(ListedImage(row_id, name + params.image_extension, row))
     return listed
 
 
@@ -226,7 +230,7 @@ def _test_from_csv(params: CsvParams, name: str, report: Report, notes: list[str
     listed = _listed(params, table, folder, report)
     rows = _without_duplicates(params, table, listed, report, notes)
     boxes = _boxes(params, rows, report)
-    return icf.Samples(ids=[row.id for row in rows], images=[row.path for row in rows], boxes=boxes)
+    return icf.Samples(ids=[row.id for row in rows], images=_paths(params.root, folder, rows), boxes=boxes)
 
 
 def _test_from_folder(params: CsvParams, name: str, report: Report, notes: list[str]) -> icf.Samples:

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 from icf.tables import Report
+
+
+class Paths(Sequence[Path]):
+    """Paths of names below a folder, each made when it is asked for: a million at once take half a gigabyte."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self._folder = folder
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, place: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Paths: ...
+
+    def __getitem__(self, place: int | slice) -> Path | Paths:
+        if isinstance(place, slice):
+            return Paths(self._folder, self._names[place])
+        return self._folder / self._names[place]
 
 
 @dataclass

@@ -5,13 +5,13 @@ They check their rows as the metrics of predicted classes do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 import icf
-from icf_metric.rows import checked
+from icf_metric.rows import PART_CELLS, checked, map_parts
 
 if TYPE_CHECKING:
     from icf_metric.plugin import CutoffParams, RankedParams, TopKParams
@@ -70,6 +70,10 @@ def _build_ranked(gain: Callable[[icf.IntArray], icf.FloatArray], ctx: icf.Metri
 
 def rank_targets(probabilities: icf.FloatArray, targets: icf.IntArray) -> icf.IntArray:
     """Return the rank of each row's target, int64 [N] from 1; of equal probabilities the first class is before."""
+    return map_parts(_rank_targets, probabilities, targets)
+
+
+def _rank_targets(probabilities: icf.FloatArray, targets: icf.IntArray) -> icf.IntArray:
     own = probabilities[np.arange(len(targets)), targets][:, None]
     earlier = np.arange(probabilities.shape[1]) < targets[:, None]
     before = (probabilities > own) | ((probabilities == own) & earlier)
@@ -82,15 +86,21 @@ def _average(
     probabilities: icf.FloatArray,
     targets: icf.IntArray,
 ) -> float:
-    columns = np.ascontiguousarray(probabilities.T)
     scores, weights = [], []
-    for label, column in enumerate(columns):
+    for label, column in enumerate(_read_columns(probabilities)):
         own = column[targets == label]
         value = score(own, column)
         if value is not None:
             scores.append(value)
             weights.append(len(own) if by_rows else 1)
     return float(np.average(scores, weights=weights)) if scores else 0.5
+
+
+def _read_columns(probabilities: icf.FloatArray) -> Iterator[icf.FloatArray]:
+    """Yield the probabilities of each class, [N]; of a large table, some columns are copied at a time."""
+    step = max(1, PART_CELLS // len(probabilities))
+    for start in range(0, probabilities.shape[1], step):
+        yield from np.ascontiguousarray(probabilities[:, start : start + step].T)
 
 
 def _one_roc_auc(own: icf.FloatArray, everyone: icf.FloatArray) -> float | None:

@@ -8,6 +8,9 @@ import numpy as np
 
 import icf
 
+PART_CELLS = 10_000_000
+"""Rows times classes that are copied at once, as float64 80 MB: a table may be larger than the memory."""
+
 
 def checked(score: Callable[[icf.FloatArray, icf.IntArray], float], num_classes: int) -> icf.MetricFunction:
     """Return the metric that checks its rows before ``score`` sees them."""
@@ -36,6 +39,15 @@ def check_rows(probabilities: icf.FloatArray, targets: icf.IntArray, num_classes
             f"probabilities of {len(bad)} of {len(targets)} rows (first: {bad[0]}) are no finite numbers; "
             "training has probably diverged: lower the learning rate"
         )
+
+
+def map_parts(
+    measure: Callable[[icf.FloatArray, icf.IntArray], np.ndarray], probabilities: icf.FloatArray, targets: icf.IntArray
+) -> np.ndarray:
+    """Return what ``measure`` says of each row, [N]; of a large table it gets some rows at a time."""
+    rows = max(1, PART_CELLS // probabilities.shape[1])
+    parts = [slice(start, start + rows) for start in range(0, len(targets), rows)]
+    return np.concatenate([measure(probabilities[part], targets[part]) for part in parts])
 
 
 def count_confusion(probabilities: icf.FloatArray, targets: icf.IntArray) -> icf.IntArray:

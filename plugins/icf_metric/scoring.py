@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import icf
-from icf_metric.rows import checked
+from icf_metric.rows import checked, map_parts
 
 if TYPE_CHECKING:
     from icf_metric.plugin import CalibrationParams, OrdinalParams
@@ -54,11 +54,14 @@ def mean_squared_error(params: OrdinalParams, ctx: icf.MetricContext) -> icf.Met
 
 
 def _log_loss(probabilities: icf.FloatArray, targets: icf.IntArray) -> float:
+    # Rounding can make a chosen probability of 1 exceed its row's sum by an ulp; a loss is not negative.
+    return max(0.0, float(np.mean(map_parts(_find_losses, probabilities, targets))))
+
+
+def _find_losses(probabilities: icf.FloatArray, targets: icf.IntArray) -> icf.FloatArray:
     clipped = np.maximum(probabilities, SMALLEST_PROBABILITY)
     sums = clipped @ np.ones(probabilities.shape[1])
-    chosen = clipped[np.arange(len(targets)), targets]
-    # Rounding can make a chosen probability of 1 exceed its row's sum by an ulp; a loss is not negative.
-    return max(0.0, float(np.mean(np.log(sums) - np.log(chosen))))
+    return np.asarray(np.log(sums) - np.log(clipped[np.arange(len(targets)), targets]))
 
 
 def _brier(probabilities: icf.FloatArray, targets: icf.IntArray) -> float:

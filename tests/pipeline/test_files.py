@@ -4,6 +4,7 @@ import csv
 import math
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icf.errors import IcfError
 from icf.pipeline import files
 from icf.pipeline.files import (
     digest,
     digest_strings,
+    make_table,
     read_json,
+    read_parts,
     read_probabilities,
     read_table,
     write_bytes,
@@ -100,6 +104,46 @@ def test_probabilities_round_trip_exactly_in_any_order_of_classes(tmp_path):
     assert list(read_table(path)) == ["id", "target", "p_b", "p_a", "p_id"]
 
 
+@pytest.mark.parametrize("cells", [1, 9, 12, 21, 10**6])
+def test_tables_in_parts_hold_the_same(tmp_path, monkeypatch, cells):
+    path: Path = tmp_path / "p.parquet"
+    classes = ("a", "a.b", "b.a.b")  # pyarrow takes a dot for a path
+    probabilities, ids = np.random.default_rng(0).random((7, 3)), [f"{row}" for row in range(7)]
+    write_probabilities(tmp_path / "whole.parquet", ids, classes, probabilities, target=np.arange(7))
+    monkeypatch.setattr(files, "PART_CELLS", cells)
+    write_probabilities(path, ids, classes, probabilities, target=np.arange(7))
+    for written in (path, tmp_path / "whole.parquet"):
+        found_ids, found = read_probabilities(written, classes)
+        assert found_ids == ids
+        np.testing.assert_array_equal(found, probabilities)
+        assert read_table(written, ["target"])["target"].tolist() == list(range(7))
+        for rows in (1, 2, 3, 7, 8):  # of whatever lengths the file was written in
+            lengths = [len(part) for part in read_parts(written, classes, rows)]
+            assert lengths == [rows] * (7 // rows) + [7 % rows] * (7 % rows > 0)
+    assert {path.name for path in tmp_path.iterdir()} == {"p.parquet", "whole.parquet"}
+
+
+def test_large_tables_take_little_memory(tmp_path, monkeypatch):
+    rows, classes = 30_000, tuple(map(str, range(100)))
+    monkeypatch.setattr(files, "PART_CELLS", 100_000)
+    tracemalloc.start()
+    try:
+        table = make_table(rows, 100, tmp_path)
+        table[:] = np.arange(100)
+        write_probabilities(tmp_path / "p.parquet", [""] * rows, classes, table)
+        _, found = read_probabilities(tmp_path / "p.parquet", classes)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found[[0, rows - 1]], table[[0, rows - 1]])
+    assert peak < 0.25 * table.nbytes
+
+
+def test_a_disk_without_room_for_a_table_is_told(tmp_path):
+    with pytest.raises(IcfError, match=r"1,000,000,000,000 rows of 1,000 probabilities need 8,000,000\.0 GB, which "):
+        make_table(10**12, 1000, tmp_path)
+
+
 def test_digest_does_not_depend_on_the_order_of_keys():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
 
@@ -150,6 +194,7 @@ def test_tables_of_a_run_need_no_pandas(tmp_path):
     """Its import would take a quarter of a second of every start."""
     program = """
 import sys
+import tracemalloc
 from pathlib import Path
 import numpy as np
 from icf.pipeline.files import read_table, write_table

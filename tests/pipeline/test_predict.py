@@ -9,6 +9,7 @@ from PIL import Image
 
 from icf.errors import BadImagesError, IcfError
 from icf.executors.inline import InlineExecutor
+from icf.pipeline import files
 from icf.pipeline.files import read_json, read_probabilities, write_json
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.jobs import Executor, Placement, Workload
@@ -60,6 +61,24 @@ def test_new_images_are_predicted_as_in_the_run(finished: Path, data: Path) -> N
     assert found.skipped == ()
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
     assert len(set(expected.argmax(axis=1))) > 3  # the images are told apart
+
+
+def test_a_run_in_small_parts_gives_the_same_numbers(
+    finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PART_CELLS", 500)
+    (tmp_path / "folder.toml").write_text(RECIPE.format(root=data))
+    run_dir = run_pipeline(load_plan(tmp_path / "folder.toml"), tmp_path, place_inline, Listener()).run_dir
+    for name in ("oof.parquet", "test.parquet"):
+        (ids, expected), (found_ids, found) = (read_probabilities(path / name, CLASSES) for path in (finished, run_dir))
+        assert found_ids == ids
+        np.testing.assert_array_equal(found, expected)
+    assert read_json(RunFolder(run_dir).metrics) == read_json(RunFolder(finished).metrics)
+    assert (run_dir / "submission.csv").read_text() == (finished / "submission.csv").read_text()
+    images = sorted((data / "new").iterdir())
+    whole = predict_images(finished, images).probabilities
+    monkeypatch.setattr(files, "PART_CELLS", 10**6)
+    np.testing.assert_array_equal(predict_images(finished, images).probabilities, whole)
 
 
 def test_new_images_are_predicted_in_the_number_format_of_the_run(data: Path, tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from random import Random
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 import icf
-from icf_metric import metrics, plugin, scoring
+from icf_metric import metrics, plugin, ranking, scoring
 
 Builder: TypeAlias = Callable[[icf.Params, icf.MetricContext], icf.MetricFunction]
 Rows: TypeAlias = tuple[icf.FloatArray, icf.IntArray]
@@ -37,6 +38,35 @@ def rows(draw: st.DrawFn, max_rows: int = 60) -> Rows:
     probabilities = rng.dirichlet(np.full(classes, draw(st.sampled_from([0.1, 1.0, 50.0]))), count)
     targets = rng.integers(0, draw(st.integers(1, classes)), count)
     return probabilities, targets
+
+
+@pytest.mark.parametrize("build", [scoring.log_loss, ranking.mean_reciprocal_rank])
+def test_a_large_table_is_scored_in_parts(monkeypatch: pytest.MonkeyPatch, build: Builder) -> None:
+    rng = np.random.default_rng(0)
+    probabilities, targets = rng.dirichlet(np.ones(50), 1000), rng.integers(0, 50, 1000)
+    whole = score(build, probabilities, targets)
+    monkeypatch.setattr("icf_metric.rows.PART_CELLS", 1000)
+    tracemalloc.start()
+    try:
+        assert score(build, probabilities, targets) == pytest.approx(whole, rel=1e-14)
+        assert tracemalloc.get_traced_memory()[1] < probabilities.nbytes / 8
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("build", [ranking.roc_auc, ranking.average_precision])
+def test_columns_of_a_large_table_are_read_in_parts(monkeypatch: pytest.MonkeyPatch, build: Any) -> None:
+    rng = np.random.default_rng(0)
+    probabilities, targets = rng.dirichlet(np.ones(50), 1000), rng.integers(0, 50, 1000)
+    function = build(plugin.RankedParams(), icf.MetricContext(num_classes=50))
+    whole = function(probabilities, targets)
+    monkeypatch.setattr("icf_metric.ranking.PART_CELLS", 3000)
+    tracemalloc.start()
+    try:
+        assert function(probabilities, targets) == whole
+        assert tracemalloc.get_traced_memory()[1] < probabilities.nbytes / 2
+    finally:
+        tracemalloc.stop()
 
 
 @given(rows())

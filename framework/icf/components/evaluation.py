@@ -18,7 +18,10 @@ class MetricContext:
 
 
 MetricFunction: TypeAlias = "Callable[[FloatArray, IntArray], float]"
-"""Probabilities float64 [N, K] and targets int64 [N] of all rows at once -> score."""
+"""Probabilities float64 [N, K] and targets int64 [N] of all rows at once -> score.
+
+A large table of probabilities is mapped from a file: it may not fit into memory, and so may not a copy of it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,10 @@ class Combiner(Protocol):
         ...
 
     def combine(self, members: FloatArray) -> FloatArray:
-        """Return probabilities [N, K] whose rows sum to one, from members [M, N, K]."""
+        """Return probabilities [N, K] whose rows sum to one, from members [M, N, K]; a row depends on no other.
+
+        Of a large table, it gets some rows at a time.
+        """
         ...
 
 

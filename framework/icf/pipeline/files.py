@@ -9,7 +9,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from icf.components import FloatArray
+from icf.errors import IcfError
 from icf.pipeline.disk import describe_full_disk, is_disk_full
+
+PART_CELLS = 10_000_000
+"""Rows times columns of a table that are in memory at once: 80 MB of float64."""
 
 
 def write_file(path: Path, write: Callable[[Path], object], size: int = 0) -> None:
@@ -81,9 +86,12 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> None:
     """Write a parquet file atomically."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({name: _to_arrow(values) for name, values in columns.items()}), sink)
-    write_bytes(path, sink.getvalue().to_pybytes())
+    table = _to_table(columns)
+    write_file(path, lambda temporary: pq.write_table(table, temporary))
+
+
+def _to_table(columns: Mapping[str, Any]) -> pa.Table:
+    return pa.table({name: _to_arrow(values) for name, values in columns.items()})
 
 
 def _to_arrow(values: Any) -> pa.Array:
@@ -101,10 +109,10 @@ def _to_arrow(values: Any) -> pa.Array:
     return pa.array(values)
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """Read a parquet file: numeric columns as numpy arrays, all others as lists."""
+def read_table(path: Path, columns: Sequence[str] | None = None) -> dict[str, Any]:
+    """Read a parquet file, or some of its columns: numeric ones as numpy arrays, all others as lists."""
     with pq.ParquetFile(path) as file:  # pq.read_table imports pandas
-        table = file.read()
+        table = file.read(columns)
     return {name: _to_column(table.column(name)) for name in table.column_names}
 
 
@@ -116,20 +124,71 @@ def _to_column(column: Any) -> Any:
     return np.concatenate([empty, *map(np.from_dlpack, column.chunks)])
 
 
+def count_part_rows(columns: int) -> int:
+    """Return how many rows of a table are handled at once, so that memory does not grow with the table."""
+    return max(1, PART_CELLS // columns)
+
+
+def make_table(rows: int, columns: int, folder: Path) -> FloatArray:
+    """Return float64 [rows, columns], to be filled.
+
+    One of more than a part is mapped from a file without a name in ``folder``, which is gone with the array: the system
+    can take its memory back at any time.
+
+    Raises:
+        IcfError: the disk has no room for it.
+    """
+    if rows <= count_part_rows(columns):
+        return np.empty((rows, columns))
+    size = 8 * rows * columns
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            if hasattr(os, "posix_fallocate"):  # writing to mapped memory on a full disk would kill the process
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            needed = f"{rows:,} rows of {columns:,} probabilities need {size / 1e9:,.1f} GB"
+            raise IcfError(f"{needed}, which {folder} can't hold: {error.strerror or error}") from error
+        return np.asarray(np.memmap(file, np.float64, "w+", shape=(rows, columns)))
+
+
 def write_probabilities(
     path: Path, ids: Sequence[str], classes: Sequence[str], probabilities: FloatArray, **extra: Any
 ) -> None:
-    """Write ids, ``extra`` columns, and one column ``p_<class>`` for each class."""
-    columns: dict[str, Any] = {"id": list(ids), **extra}
-    columns.update({f"p_{name}": probabilities[:, index] for index, name in enumerate(classes)})
-    write_table(path, columns)
+    """Write ids, ``extra`` columns, and one column ``p_<class>`` for each class, in parts of bounded size."""
+    rows = count_part_rows(len(classes))
+
+    def choose(start: int) -> pa.Table:
+        part = slice(start, start + rows)
+        columns: dict[str, Any] = {"id": ids[part], **{name: values[part] for name, values in extra.items()}}
+        by_class = np.ascontiguousarray(probabilities[part].T)
+        return _to_table(columns | {f"p_{name}": values for name, values in zip(classes, by_class, strict=True)})
+
+    def write(temporary: Path) -> None:
+        first = choose(0)
+        with pq.ParquetWriter(temporary, first.schema) as file:
+            file.write_table(first)
+            for start in range(rows, len(ids), rows):
+                file.write_table(choose(start))
+
+    write_file(path, write)
+
+
+def read_parts(path: Path, classes: Sequence[str], rows: int | None = None) -> Iterator[FloatArray]:
+    """Yield the probabilities of a file in parts, float64 [n, K] of at most ``rows`` rows, in order."""
+    names = [f"p_{name}" for name in classes]
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(rows or count_part_rows(len(classes)), columns=names):
+            yield np.stack([np.from_dlpack(batch.column(name)) for name in names], axis=1)
 
 
 def read_probabilities(path: Path, classes: Sequence[str]) -> tuple[list[str], FloatArray]:
     """Return ids and probabilities, float64 [N, K]."""
-    table = read_table(path)
-    columns = [np.asarray(table[f"p_{name}"], dtype=np.float64) for name in classes]
-    return table["id"], np.stack(columns, axis=1)
+    ids = read_table(path, ["id"])["id"]
+    found, start = make_table(len(ids), len(classes), path.parent), 0
+    for part in read_parts(path, classes):
+        found[start : start + len(part)] = part
+        start += len(part)
+    return ids, found
 
 
 def digest(*parts: object) -> str:

@@ -16,7 +16,7 @@ from icf.errors import BadImagesError, IcfError, Problem, UsageError
 from icf.local import LocalPlugin, match_local_plugins, restore_local_plugins
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.data.stored_images import store_images
-from icf.pipeline.files import read_json
+from icf.pipeline.files import count_part_rows, read_json
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.jobs import Prediction, read_placement
 from icf.pipeline.pixels.cache import list_errors
@@ -82,11 +82,16 @@ def predict_images(
     if prediction.fused:
         trial = batches.read(rows[:TRIAL_ROWS])
         models = [try_fusion(model, trial)[0] for model in models]
-    size, tta = prediction.batch_size, plan.recipe.inference.tta
-    members = predict_probabilities(models, outputs, batches, rows, size, tta, device, precision)
+    size, tta, classes = prediction.batch_size, plan.recipe.inference.tta, tuple(metadata["classes"])
+    # Whole batches at a time, so that the members' probabilities are never in memory all at once.
+    step = size * -(-count_part_rows(len(models) * len(classes)) // size)
+    parts = [
+        combine(plan, list(predict_probabilities(models, outputs, batches, chosen, size, tta, device, precision)))
+        for chosen in np.split(rows, range(step, len(rows), step))
+    ]
     names = [str(images[row]) if isinstance(images[row], Path) else str(row) for row in rows]
     notes = tuple(read_json(folder.data)["notes"])
-    return Predictions(tuple(metadata["classes"]), tuple(names), combine(plan, list(members)), tuple(bad), notes)
+    return Predictions(classes, tuple(names), np.concatenate(parts), tuple(bad), notes)
 
 
 def _check_boxes(spec: Preprocessing, boxes: IntArray | Literal["whole"] | None) -> None:

@@ -138,6 +138,10 @@ def test_identical_images_with_different_labels_are_a_warning(root):
     shutil.copy(root / "train/cat/1.png", root / "train/dog/9.png")
     (warning,) = prepare_folder(root).warnings
     assert warning == "1 images occur more than once with different labels, for example 'train/cat/1.png'"
+    for name in ("cat/0.png", "dog/7.png", "dog/8.png"):
+        save_photo(root / "train" / name, seed=9)
+    (warning,) = prepare_folder(root).warnings
+    assert warning == "2 images occur more than once with different labels, for example 'train/cat/0.png'"
 
 
 def test_identical_images_with_the_same_label_are_none(root):

@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from icf.pipeline.results.pictures import THUMBNAIL, encode_thumbnail, rank_mistakes, read_grid
+from icf.pipeline.results.pictures import THUMBNAIL, Guesses, encode_thumbnail, rank_mistakes, read_grid
 
 
 def decode(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def guess(probabilities: np.ndarray, targets: np.ndarray) -> Guesses:
+    true = probabilities[np.arange(len(targets)), targets]
+    return Guesses(probabilities.argmax(axis=1), probabilities.max(axis=1), true)
 
 
 def test_rank_mistakes_against_a_plain_loop() -> None:
@@ -20,8 +25,8 @@ def test_rank_mistakes_against_a_plain_loop() -> None:
     probabilities, targets = rng.dirichlet(np.ones(4), 50), rng.integers(0, 4, 50)
     wrong = [row for row in range(50) if probabilities[row].argmax() != targets[row]]
     expected = sorted(wrong, key=lambda row: -probabilities[row].max())
-    assert rank_mistakes(probabilities, targets).tolist() == expected
-    assert rank_mistakes(np.eye(3), np.arange(3)).tolist() == []
+    assert rank_mistakes(guess(probabilities, targets), targets).tolist() == expected
+    assert rank_mistakes(guess(np.eye(3), np.arange(3)), np.arange(3)).tolist() == []
 
 
 @pytest.mark.parametrize(

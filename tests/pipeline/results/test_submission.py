@@ -53,7 +53,7 @@ def test_names_with_commas_and_quotes_survive(tmp_path):
 
 def test_a_form_may_ask_for_an_id_twice():
     form = SubmissionFormat(ids=("c", "2", "c", "001"), values=(0, 1, 2))
-    assert fill_form(form, IDS, PROBABILITIES, CLASSES) == [["c", 2], ["2", 0], ["c", 2], ["001", 1]]
+    assert list(fill_form(form, IDS, PROBABILITIES, CLASSES)) == [["c", 2], ["2", 0], ["c", 2], ["001", 1]]
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def _note_external(rows: Rows) -> list[str]:
 
 
 def _drop_bad_rows(samples: Samples, cache: PixelCache, trained: IntArray) -> Rows:
-    keep = np.array([row for row in range(len(samples)) if row not in cache.errors], dtype=np.int64)
+    keep = np.setdiff1d(np.arange(len(samples)), list(cache.errors))
     targets = np.asarray(samples.targets, dtype=np.int64)[keep]
     return Rows(
         ids=tuple(samples.ids[row] for row in keep),
@@ -248,7 +248,8 @@ def _drop_bad_rows(samples: Samples, cache: PixelCache, trained: IntArray) -> Ro
 def _keep_all_rows(samples: Samples, cache: PixelCache) -> Rows:
     """Keep unreadable test rows, with pixel row -1: a submission needs every row."""
     rows = np.arange(len(samples))
-    pixel_rows = np.array([-1 if row in cache.errors else row for row in rows], dtype=np.int64)
+    pixel_rows = rows.copy()
+    pixel_rows[list(cache.errors)] = -1
     unknown = np.full(len(samples), -1, dtype=np.int64)
     targets = unknown if samples.targets is None else np.asarray(samples.targets, dtype=np.int64)
     return Rows(
@@ -290,15 +291,13 @@ def _find_warnings(content: DatasetContent, train: Rows, test: Rows | None) -> l
 
 
 def _find_contradictions(train: Rows) -> list[str]:
-    labels: dict[bytes, set[int]] = {}
-    names: dict[bytes, str] = {}
-    for name, key, target in zip(train.ids, train.digests.tolist(), train.targets.tolist(), strict=True):
-        labels.setdefault(key, set()).add(target)
-        names.setdefault(key, name)
-    twisted = [names[key] for key, targets in labels.items() if len(targets) > 1]
-    if not twisted:
+    _, first, image_of = np.unique(train.digests, return_index=True, return_inverse=True)
+    differing = train.targets != train.targets[first][image_of]
+    twisted = np.unique(image_of[differing])
+    if not len(twisted):
         return []
-    return [f"{len(twisted)} images occur more than once with different labels, for example {twisted[0]!r}"]
+    example = train.ids[first[twisted].min()]
+    return [f"{len(twisted)} images occur more than once with different labels, for example {example!r}"]
 
 
 def _find_lying_suffixes(samples: Samples, cache: PixelCache) -> list[str]:

@@ -9,7 +9,15 @@ import numpy as np
 
 from icf.components import EnsemblerContext, FloatArray
 from icf.pipeline.data.attributes import read_attributes
-from icf.pipeline.files import read_json, read_probabilities, read_table, write_json, write_probabilities
+from icf.pipeline.files import (
+    count_part_rows,
+    make_table,
+    read_json,
+    read_parts,
+    read_table,
+    write_json,
+    write_probabilities,
+)
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.results.products import combine_members
 from icf.pipeline.results.score import bootstrap, build_metrics, count_confusion, describe_bootstrap
@@ -60,24 +68,32 @@ def _read_result(folder: RunFolder, fold: int) -> dict[str, Any]:
 def join_oof(folder: RunFolder, folds: int, classes: Sequence[str]) -> tuple[FloatArray, Any, list[str]]:
     """Write oof.parquet in the split's order; return probabilities, targets and groups of validated rows."""
     split = read_table(folder.split)
-    by_id: dict[str, FloatArray] = {}
-    for fold in range(folds):
-        ids, probabilities = read_probabilities(folder.fold(fold).oof, classes)
-        by_id.update(zip(ids, probabilities, strict=True))
-    rows = [row for row, name in enumerate(split["id"]) if name in by_id]
-    ids = [split["id"][row] for row in rows]
-    oof = np.stack([by_id[name] for name in ids])
-    targets = split["target"][rows]
+    place = {name: row for row, name in enumerate(split["id"])}
+    paths = [folder.fold(fold).oof for fold in range(folds)]
+    places = [np.array([place[name] for name in read_table(path, ["id"])["id"]], np.int64) for path in paths]
+    rows = np.unique(np.concatenate(places))
+    oof = make_table(len(rows), len(classes), folder.path)
+    for path, chosen in zip(paths, places, strict=True):
+        start = 0
+        for part in read_parts(path, classes):
+            oof[np.searchsorted(rows, chosen[start : start + len(part)])] = part
+            start += len(part)
+    ids, targets = [split["id"][row] for row in rows.tolist()], split["target"][rows]
     extra = {"target": targets, "fold": split["fold"][rows]}
     write_probabilities(folder.path / "oof.parquet", ids, classes, oof, **extra)
-    return oof, targets, [split["group"][row] for row in rows]
+    return oof, targets, [split["group"][row] for row in rows.tolist()]
 
 
 def join_test(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) -> FloatArray | None:
-    """Write test.parquet from the folds' votes; None when there are no test rows."""
+    """Write test.parquet from the folds' votes, part by part; None when there are no test rows."""
     if not folder.test_rows.exists():
         return None
-    members = [read_probabilities(folder.fold(fold).test, classes) for fold in range(folds)]
-    test = combine(plan, [probabilities for _, probabilities in members])
-    write_probabilities(folder.path / "test.parquet", members[0][0], classes, test)
+    paths = [folder.fold(fold).test for fold in range(folds)]
+    ids = read_table(paths[0], ["id"])["id"]
+    test, start = make_table(len(ids), len(classes), folder.path), 0
+    rows = count_part_rows(folds * len(classes))
+    for members in zip(*(read_parts(path, classes, rows) for path in paths), strict=True):
+        test[start : start + len(members[0])] = combine(plan, members)
+        start += len(members[0])
+    write_probabilities(folder.path / "test.parquet", ids, classes, test)
     return test

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -35,7 +35,6 @@ def predict_logits(
     return torch.zeros((0, model(batches.read(np.zeros(1, np.int64))).shape[1]))
 
 
-@torch.inference_mode()
 def predict_probabilities(
     models: Sequence[nn.Module],
     outputs: Sequence[Output],
@@ -46,21 +45,36 @@ def predict_probabilities(
     device: torch.device,
     precision: torch.dtype | None,
 ) -> FloatArray:
-    """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and those of ``tta``.
+    """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and those of ``tta``."""
+    # Without rows, one is predicted all the same: only a model knows how many classes it has.
+    chosen = rows if len(rows) else np.zeros(1, np.int64)
+    parts = list(predict_parts(models, outputs, batches, chosen, batch_size, tta, device, precision))
+    probabilities: FloatArray = np.concatenate(parts, axis=1)[:, : len(rows)]
+    return probabilities
+
+
+@torch.inference_mode()
+def predict_parts(
+    models: Sequence[nn.Module],
+    outputs: Sequence[Output],
+    batches: Inputs,
+    rows: IntArray,
+    batch_size: int,
+    tta: Sequence[str],
+    device: torch.device,
+    precision: torch.dtype | None,
+) -> Iterator[FloatArray]:
+    """Yield what ``predict_probabilities`` returns batch after batch, float64 [M, B, K].
 
     ``outputs`` tells, for each model, what its outputs mean.
     Every image is read once, for all models and views; no view's probabilities outlive their batch.
     """
     for model in models:
         model.eval()
-    parts = []
-    for chosen in np.split(rows, range(batch_size, len(rows), batch_size)):
-        # Without rows, one is predicted all the same: only a model knows how many outputs it has.
-        views = batches.read_views(chosen if len(chosen) else np.zeros(1, np.int64), tta)
-        sums = sum(_predict_view(models, outputs, view, device, precision) for view in views)
-        parts.append(sums / (1 + len(tta)))
-    probabilities: FloatArray = np.concatenate(parts, axis=1)[:, : len(rows)]
-    return probabilities
+    for start in range(0, len(rows), batch_size):
+        views = batches.read_views(rows[start : start + batch_size], tta)
+        sums = np.asarray(sum(_predict_view(models, outputs, view, device, precision) for view in views))
+        yield sums / (1 + len(tta))
 
 
 def _predict_view(

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from icf.components import FloatArray, IntArray, PixelArray
-from icf.pipeline.files import read_probabilities, read_table
+from icf.pipeline.files import read_parts, read_table
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.pixels.sources import PixelSource
 
@@ -48,21 +48,20 @@ def read_mistakes(folder: RunFolder, classes: Sequence[str], source: PixelSource
     ``source`` holds the pixels of the training rows.
     """
     path = folder.path / "oof.parquet"
-    ids, probabilities = read_probabilities(path, classes)
-    targets = read_table(path)["target"]
-    split = read_table(folder.split)
+    table, split = read_table(path, ["id", "target"]), read_table(folder.split, ["id", "row"])
+    ids, targets = table["id"], table["target"]
+    guesses = read_guesses(path, classes, targets)
     pixel_rows = dict(zip(split["id"], split["row"].tolist(), strict=True))
     found = []
-    for row in rank_mistakes(probabilities, targets)[:most].tolist():
+    for row in rank_mistakes(guesses, targets)[:most].tolist():
         image = source.gather(np.array([pixel_rows[ids[row]]]))[0].numpy()
-        predicted = int(probabilities[row].argmax())
         found.append(
             Mistake(
                 id=ids[row],
                 true=classes[targets[row]],
-                predicted=classes[predicted],
-                probability=float(probabilities[row, predicted]),
-                probability_of_true=float(probabilities[row, targets[row]]),
+                predicted=classes[guesses.predicted[row]],
+                probability=float(guesses.probability[row]),
+                probability_of_true=float(guesses.probability_of_true[row]),
                 picture=encode_thumbnail(image),
                 small=max(image.shape[:2]) <= _SMALL,
             )
@@ -70,10 +69,32 @@ def read_mistakes(folder: RunFolder, classes: Sequence[str], source: PixelSource
     return found
 
 
-def rank_mistakes(probabilities: FloatArray, targets: IntArray) -> IntArray:
-    """Return the rows of float64 [N, K] whose most probable class is not the target, surest first, int64."""
-    wrong = np.flatnonzero(probabilities.argmax(axis=1) != targets)
-    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
+@dataclass(frozen=True)
+class Guesses:
+    """Of each row the most probable class, int64 [N], its probability, and that of the target, float64 [N]."""
+
+    predicted: IntArray
+    probability: FloatArray
+    probability_of_true: FloatArray
+
+
+def read_guesses(path: Path, classes: Sequence[str], targets: IntArray) -> Guesses:
+    """Return what a file of probabilities says of its rows; they are never in memory all at once."""
+    found = Guesses(np.empty(len(targets), np.int64), np.empty(len(targets)), np.empty(len(targets)))
+    start = 0
+    for part in read_parts(path, classes):
+        chosen, rows = slice(start, start + len(part)), np.arange(len(part))
+        found.predicted[chosen] = part.argmax(axis=1)
+        found.probability[chosen] = part.max(axis=1)
+        found.probability_of_true[chosen] = part[rows, targets[chosen]]
+        start += len(part)
+    return found
+
+
+def rank_mistakes(guesses: Guesses, targets: IntArray) -> IntArray:
+    """Return the rows whose most probable class is not the target, surest first, int64."""
+    wrong = np.flatnonzero(guesses.predicted != targets)
+    return wrong[np.argsort(-guesses.probability[wrong], kind="stable")]
 
 
 def encode_thumbnail(pixels: PixelArray) -> str:

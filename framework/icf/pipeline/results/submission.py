@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from icf.components import FloatArray, SubmissionFormat
 from icf.errors import DataError
-from icf.pipeline.files import read_probabilities, write_text
+from icf.pipeline.files import read_probabilities, write_file
 from icf.pipeline.folder import RunFolder
 
 
@@ -22,17 +21,22 @@ def write_submission(folder: RunFolder, form: SubmissionFormat | None, classes: 
     ids, probabilities = read_probabilities(folder.path / "test.parquet", classes)
     form = form or SubmissionFormat(ids=ids, values=tuple(classes))
     rows = fill_form(form, ids, probabilities, classes)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([[form.id_column, *form.columns], *rows])
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([form.id_column, *form.columns])
+            writer.writerows(rows)
+
     path = folder.path / "submission.csv"
-    write_text(path, text.getvalue())
+    write_file(path, write)
     return path
 
 
 def fill_form(
     form: SubmissionFormat, ids: Sequence[str], probabilities: FloatArray, classes: Sequence[str]
-) -> list[list[object]]:
-    """Return the rows of a submission: an id and a label, or an id and a probability per column."""
+) -> Iterator[list[object]]:
+    """Check a form, and give the rows of a submission: an id and a label, or an id and a probability per column."""
     position = {name: row for row, name in enumerate(ids)}
     wanted = form.ids or ids
     _check_ids(wanted, position)
@@ -40,13 +44,14 @@ def fill_form(
         if sorted(form.columns) != sorted(classes):
             raise DataError(f"submission: columns {list(form.columns)} are not the classes {list(classes)}")
         order = [list(classes).index(name) for name in form.columns]
-        return [[name, *probabilities[position[name]][order].tolist()] for name in wanted]
+        return ([name, *probabilities[position[name]][order].tolist()] for name in wanted)
     if len(form.columns) != 1:
         raise DataError(f"submission: a label needs one column, and there are {list(form.columns)}")
     if len(form.values) != len(classes):
         raise DataError(f"submission: {len(form.values)} label values for {len(classes)} classes")
     labels = probabilities.argmax(axis=1)
-    return [[name, form.values[labels[position[name]]]] for name in wanted]
+    values = form.values
+    return ([name, values[labels[position[name]]]] for name in wanted)
 
 
 def _check_ids(wanted: Sequence[str], predicted: Mapping[str, int]) -> None:

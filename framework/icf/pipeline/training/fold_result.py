@@ -11,9 +11,9 @@ from torch import nn
 
 from icf.components import FloatArray, IntArray
 from icf.pipeline.data.inputs import Inputs, open_test_inputs
-from icf.pipeline.files import write_json, write_probabilities
+from icf.pipeline.files import make_table, write_json, write_probabilities
 from icf.pipeline.results.fusion import TRIAL_ROWS, try_fusion
-from icf.pipeline.results.inference import predict_probabilities
+from icf.pipeline.results.inference import predict_parts
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.training import checkpoint
 from icf.pipeline.training.trainer import Trainer
@@ -47,24 +47,25 @@ def predict_fold(trainer: Trainer) -> tuple[FloatArray, str]:
     if trainer.model is not trainer.whole:
         checkpoint.save_weights(folder.checkpoints / "best.safetensors", trainer.whole, describe_weights(trainer))
 
+    classes, size = len(data.classes), trainer.job.predicts.batch_size
     model, described = _prepare_model(trainer)
 
-    def predict(batches: Inputs, rows: IntArray) -> FloatArray:
-        size, device = trainer.job.predicts.batch_size, trainer.device
-        found: FloatArray = predict_probabilities(
-            [model], [data.output], batches, rows, size, tta, device, trainer.precision
-        )[0]
-        return found
+    def fill(table: FloatArray, places: IntArray, batches: Inputs, rows: IntArray) -> None:
+        start, options = 0, (size, tta, trainer.device, trainer.precision)
+        for part in predict_parts([model], [data.output], batches, rows, *options):
+            table[places[start : start + part.shape[1]]] = part[0]
+            start += part.shape[1]
 
-    probabilities = predict(trainer.batches, data.val_rows)
+    probabilities = make_table(len(data.val_rows), classes, folder.path)
+    fill(probabilities, np.arange(len(data.val_rows)), trainer.batches, data.val_rows)
     targets = data.targets[data.val_rows]
     write_probabilities(folder.oof, data.val_ids, data.classes, probabilities, target=targets)
     if data.test_pixels is not None:
-        readable = data.test_rows[data.test_rows >= 0]
-        prior = np.bincount(data.train_targets, minlength=len(data.classes)) / len(data.train_targets)
-        test = np.tile(prior, (len(data.test_rows), 1))
+        test = make_table(len(data.test_rows), classes, folder.path)
+        test[:] = np.bincount(data.train_targets, minlength=classes) / len(data.train_targets)  # of unreadable images
+        readable = np.flatnonzero(data.test_rows >= 0)
         batches = open_test_inputs(trainer.embeddings, data.test_pixels, data.preprocessing, trainer.device)
-        test[data.test_rows >= 0] = predict(batches, readable)
+        fill(test, readable, batches, data.test_rows[readable])
         write_probabilities(folder.test, data.test_ids, data.classes, test)
     return probabilities, described
 
