@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
+
+from icf.params import NamedComponent
 
 Count = Annotated[int, Strict(), Field(ge=1)]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
@@ -19,22 +21,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-class ComponentSection(BaseModel):
-    """A component and its parameters: every key but ``use`` (and a section's own keys) is a parameter."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=(), ser_json_inf_nan="constants")
-
-    use: str = Field(description="Name of the component, 'plugin/component'")
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The parameters that the recipe gives, not yet checked by the component."""
-        return dict(self.model_extra or {})
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_bare_name(cls, value: Any) -> Any:
-        return {"use": value} if isinstance(value, str) else value
+class ComponentSection(NamedComponent):
+    """A table of the recipe that names a component: every key but ``use`` and its own keys is a parameter."""
 
 
 class Problem(Section):

@@ -25,10 +25,17 @@ class LossContext:
     seed: int = 0
     """Differs from fold to fold."""
 
+    epochs: int = 1
+    """Epochs in the whole training."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(Component):
-    """A loss. Factory: ``(params, LossContext) -> nn.Module``: logits float [N, K], targets int64 [N] -> mean loss."""
+    """A loss. Factory: ``(params, LossContext) -> nn.Module``: logits float [N, K], targets int64 [N] -> mean loss.
+
+    One that changes in the course of training has a method ``start_epoch(epoch)``, which is called before each epoch,
+    counted from 0, also of a training that is resumed.
+    """
 
     kind: ClassVar[str] = "loss"
 

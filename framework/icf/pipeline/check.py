@@ -104,7 +104,7 @@ def try_step(plan: Plan, data: Prepared) -> str:
     rows = data.train.pixel_rows[:2]
     targets = torch.from_numpy(data.train.targets[:2]).to(device)
     counts = np.bincount(data.train.targets, minlength=classes).astype(np.int64)
-    criterion = build(plan.loss, LossContext(num_classes=classes, class_counts=counts))
+    criterion = build(plan.loss, LossContext(num_classes=classes, class_counts=counts, epochs=plan.recipe.train.epochs))
     optimizer = build(plan.optimizer, OptimizerContext(parameter_groups=group_parameters(model)))
     build_sampler(plan.sampler, SamplerContext(targets=data.train.targets, num_classes=classes))(0)
     CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,6 +118,7 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
     state, seed = trainer.state, trainer.job.plan.recipe.train.seed
     rows = trainer.data.train_rows[trainer.order(state.epoch)]
     set_training_mode(trainer.network)
+    _tell_loss_epoch(trainer)
     total = torch.zeros((), dtype=torch.float64, device=trainer.device)
     started = last = time.monotonic()
     # Batches of nearly equal size: a last one of a single image would break batch normalisation.
@@ -139,6 +141,13 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
     if not math.isfinite(mean):
         raise _describe_divergence(f"the training loss became {mean}", state)
     return mean, len(rows) / (time.monotonic() - started)
+
+
+def _tell_loss_epoch(trainer: Trainer) -> None:
+    start_epoch: Any = getattr(trainer.criterion, "start_epoch", None)
+    if start_epoch is not None:
+        with blame(trainer.job.plan.loss, f"before epoch {trainer.state.epoch + 1}"):
+            start_epoch(trainer.state.epoch)
 
 
 def _describe_divergence(what: str, state: TrainingState) -> FoldError:

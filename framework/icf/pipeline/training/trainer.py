@@ -97,8 +97,13 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         OptimizerContext(parameter_groups=group_parameters(model), seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold)),
     )
     counts = np.bincount(data.train_targets, minlength=classes).astype(np.int64)
-    loss_seed = derive_seed(seed, Purpose.LOSS, job.fold)
-    criterion = build(plan.loss, LossContext(num_classes=classes, class_counts=counts, seed=loss_seed))
+    loss_context = LossContext(
+        num_classes=classes,
+        class_counts=counts,
+        seed=derive_seed(seed, Purpose.LOSS, job.fold),
+        epochs=recipe.train.epochs,
+    )
+    criterion = build(plan.loss, loss_context)
     sampler_seed = derive_seed(seed, Purpose.SAMPLER, job.fold)
     context = SamplerContext(targets=data.train_targets, num_classes=classes, seed=sampler_seed)
     order = build_sampler(plan.sampler, context)

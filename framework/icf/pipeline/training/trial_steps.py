@@ -29,7 +29,8 @@ class TrialSteps:
         self._model = build_model(plan, work.num_classes, spec, fold=0, pretrained=False)
         set_training_mode(self._model)
         counts = np.full(work.num_classes, self.images_per_step, dtype=np.int64)
-        self._criterion = build(plan.loss, LossContext(num_classes=work.num_classes, class_counts=counts))
+        about = LossContext(num_classes=work.num_classes, class_counts=counts, epochs=train.epochs)
+        self._criterion = build(plan.loss, about)
         context = OptimizerContext(parameter_groups=group_parameters(self._model))
         self._optimizer: torch.optim.Optimizer = build(plan.optimizer, context)
         for group in self._optimizer.param_groups:
