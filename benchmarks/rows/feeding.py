@@ -9,6 +9,7 @@ from benchmarks.measure import Aim, Contest, Outcome, Row
 from benchmarks.processes import run_module
 from benchmarks.task import ONE_FOLD, PLUGIN, Task, use_cache, write_recipe
 from benchmarks.workspace import Workspace
+from icf.memory import memory_variables
 
 
 def make_task(workspace: Workspace, size: int) -> Task:
@@ -39,7 +40,8 @@ def feed_icf(workspace: Workspace, task: Task, epoch: str, *, threads: int) -> O
     with workspace.fresh_folder() as folder:
         recipe = write_recipe(task.recipe(compute=ONE_FOLD), folder)
         arguments = (recipe, f"--plugin={PLUGIN}", f"--epoch={epoch}", f"--threads={threads}")
-        finished = run_module("benchmarks.feed", *arguments, threads=threads, environment=use_cache(folder))
+        environment = {**use_cache(folder), **memory_variables()}  # as in every process of icf run
+        finished = run_module("benchmarks.feed", *arguments, threads=threads, environment=environment)
         return Outcome(finished.read_json()["seconds"])
 
 

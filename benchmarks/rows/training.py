@@ -20,7 +20,7 @@ def make_small_task(workspace: Workspace, *, folds: int = 1) -> Task:
 def make_large_task(workspace: Workspace, *, folds: int = 1) -> Task:
     """Return resnet18 at 128x128 on the JPEG files of 84 people, about 570 of which four fifths train."""
     listing = write_masks(workspace, workspace.choose(84, 6), folds=folds)
-    return Task(listing, size=128, epochs=workspace.choose(2, 1))
+    return Task(listing, size=128, epochs=workspace.choose(5, 1))
 
 
 def compare_fold(workspace: Workspace, *, size: Literal[32, 128], reference: str) -> Contest:

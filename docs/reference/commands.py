@@ -14,7 +14,9 @@ from icf.cli import main as program
 EXAMPLES = {
     "run": "icf run recipes/digits.toml --set train.epochs=3 --set loss.use=loss/focal",
     "check": "icf check recipes/digits.toml",
+    "find-lr": "icf find-lr recipes/digits.toml --steps 200",
     "predict": "icf predict runs/digits new/ --output predictions.csv",
+    "compare": "icf compare runs/digits runs/digits-focal",
     "list-plugins": "icf list-plugins --strict",
     "describe": "icf describe loss/focal",
     "check-plugin": "icf check-plugin loss",

@@ -19,13 +19,14 @@ KINDS = ("loss",)
 GROWN = ("loss", "metric")
 """Kinds of the package after it has grown."""
 
-FILE = Path(__file__).parents[1] / "plugins" / "my_loss.py"
+FILES = Path(__file__).parents[1] / "plugins"
+FILE = FILES / "my_loss.py"
 LANGUAGES = {".py": "python", ".toml": "toml", ".yml": "yaml"}
 
 
-def write_file() -> list[str]:
-    """Quote the plugin in one file."""
-    return _block("python", FILE.read_text(encoding="utf-8"))
+def write_file(name: str) -> list[str]:
+    """Quote a plugin in one file."""
+    return _block("python", (FILES / name).read_text(encoding="utf-8"))
 
 
 def write_description() -> list[str]:
@@ -66,7 +67,8 @@ def _block(language: str, text: str) -> list[str]:
 
 PAGE = "plugins/writing.md"
 PARTS: dict[str, tuple[str, Callable[[], list[str]]]] = {
-    "my_loss.py": (PAGE, write_file),
+    "my_loss.py": (PAGE, partial(write_file, "my_loss.py")),
+    "my_model.py": (PAGE, partial(write_file, "my_model.py")),
     "icf describe my-loss/poly": (PAGE, write_description),
     "files of the package": (PAGE, write_tree),
     "pyproject.toml": (PAGE, partial(quote, "pyproject.toml")),

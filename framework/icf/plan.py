@@ -21,13 +21,13 @@ from icf.recipe import (
     RawRecipe,
     Recipe,
     component_tables,
+    find_idle_settings,
     named_refs,
     parse_recipe,
     plain,
     read_recipe,
 )
 from icf.resolver import Resolver
-from icf.sections import find_idle_settings
 from icf.validation import find_problems, toml_path
 
 __all__ = ["Choice", "ObserverChoice", "Plan", "load_plan", "make_plan"]

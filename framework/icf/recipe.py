@@ -25,6 +25,7 @@ __all__ = [
     "RawRecipe",
     "Recipe",
     "component_tables",
+    "find_idle_settings",
     "named_refs",
     "parse_recipe",
     "plain",
@@ -123,6 +124,21 @@ def _one_table(
         params = {key: item for key, item in table.items() if key not in section.model_fields}
         name = table.get("name") if issubclass(section, MetricSection) else None
         yield ComponentTable(path, kind, ref, params, name if isinstance(name, str) else None)
+
+
+def find_idle_settings(recipe: Recipe) -> list[str]:
+    """Return a sentence for each setting that can have no effect beside the others."""
+    train, unfreeze = recipe.train, recipe.model.unfreeze
+    found = []
+    if train.average == "swa" and train.swa_start is not None and train.swa_start >= train.epochs:
+        found.append(
+            f"train.swa_start = {train.swa_start}: training ends after {train.epochs} epochs, so none is averaged"
+        )
+    if unfreeze and unfreeze[-1] >= train.epochs:
+        found.append(
+            f"model.unfreeze = {list(unfreeze)}: training ends after {train.epochs} epochs, before all layers are open"
+        )
+    return found
 
 
 def named_refs(raw: RawRecipe) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, field_validator, model_validator
 
 from icf.params import NamedComponent
 
@@ -32,6 +34,11 @@ class Problem(Section):
     input: str = Field(default="", description="What an image shows")
     output: str = Field(default="", description="What is predicted for it")
     use: str = Field(default="", description="Where the result is used")
+    domain: Literal["near", "far"] | None = Field(
+        default=None,
+        description="Whether images are like those of ImageNet, photographs of things, or far from them, as X-rays,"
+        " drawings and letters are; for the advice of icf check, which else guesses",
+    )
 
 
 class DatasetSection(ComponentSection):
@@ -125,10 +132,73 @@ class ModelSection(ComponentSection):
         description="'backbone': only the classifier head is trained; the name of a module of the network, such as"
         " 'layer2': it and everything that runs before it is not",
     )
+    unfreeze: tuple[Count, ...] = Field(
+        default=(),
+        description="Epochs that are done when one more layer is trained, beginning with the head alone; the last opens"
+        " all that are left. Empty: all are trained from the start",
+    )
+    layer_decay: Annotated[Number, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Learning rate of each layer as a share of that of the layer after it, up to the head"
+    )
+    head_dropout: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Share of features set to zero just before the classifier head, 0 to 1"
+    )
+    dropout_samples: Annotated[int, Strict(), Field(ge=1, le=64)] = Field(
+        default=1, description="Times that the head sees an image in a step, each with other features set to zero"
+    )
+    head: Literal["own", "cosine"] = Field(
+        default="own",
+        description="'own': the head that the network has; 'cosine': logits are head_scale times the cosine of features"
+        " and class weights, as loss/arcface needs",
+    )
+    head_scale: Positive = Field(default=30.0, description="With a cosine head: factor of the cosines")
     views: Count | None = Field(
         default=None,
         description="Augmented versions of a training image, of which every epoch takes one; left out: 4 with"
         " freeze = 'backbone' and without transforms.mix, else a new one every time",
+    )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> ModelSection:
+        if self.unfreeze and self.freeze == "backbone":
+            raise ValueError(
+                'unfreeze begins with the head alone; freeze = "backbone" would leave it alone: remove one'
+            )
+        if any(later <= earlier for earlier, later in pairwise(self.unfreeze)):
+            raise ValueError(f"unfreeze = {list(self.unfreeze)}: each number must be larger than the one before it")
+        if self.dropout_samples > 1 and not self.head_dropout:
+            raise ValueError("dropout_samples above 1 needs head_dropout above 0: the samples would be equal")
+        return self
+
+
+class ParameterGroup(Section):
+    """Parameters of the network that are trained otherwise than the others."""
+
+    match: Annotated[str, Field(min_length=1)] = Field(
+        description="Regular expression that is searched in the names of the network's parameters, such as '^head'"
+    )
+    lr_factor: Positive = Field(default=1.0, description="Factor of the learning rate")
+    weight_decay: Annotated[Number, Field(ge=0)] | None = Field(
+        default=None, description="Weight decay; left out: the optimizer's, and none for biases and norm layers"
+    )
+
+    @field_validator("match")
+    @classmethod
+    def _is_regular_expression(cls, text: str) -> str:
+        try:
+            re.compile(text)
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        return text
+
+
+class OptimizerSection(ComponentSection):
+    """How weights are changed."""
+
+    groups: tuple[ParameterGroup, ...] = Field(
+        default=(),
+        description="Parameters with settings of their own, as tables of 'match', a regular expression that is searched"
+        " in their names, 'lr_factor' and 'weight_decay'; the first that matches counts",
     )
 
 
@@ -200,7 +270,14 @@ class Metrics(Section):
 class Inference(Section):
     """How predictions are made."""
 
-    batch_size: Count = Field(default=256, description="Images per forward pass")
+    batch_size: Literal["auto"] | Count = Field(
+        default="auto", description="Images per forward pass; auto: measured before a long training, else 256"
+    )
+    fuse: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether predictions after training have batch normalisation made part of the convolutions before"
+        " it: where it was measured to pay ('auto'), wherever it can be done, or never; it changes last digits",
+    )
     tta: tuple[Literal["horizontal-flip", "vertical-flip"], ...] = Field(
         default=(), description="Views whose predictions are averaged with those of the plain image"
     )
@@ -257,8 +334,9 @@ class Recipe(Section):
     loss: Annotated[ComponentSection, BeforeValidator(_fill_use("loss/cross-entropy"))] = _component(
         "loss/cross-entropy", "What training minimises"
     )
-    optimizer: Annotated[ComponentSection, BeforeValidator(_fill_use("optimizer/adamw"))] = _component(
-        "optimizer/adamw", "How weights are changed"
+    optimizer: Annotated[OptimizerSection, BeforeValidator(_fill_use("optimizer/adamw"))] = Field(
+        default=OptimizerSection(use="optimizer/adamw"),
+        description="How weights are changed; optimizer/adamw if left out",
     )
     scheduler: Annotated[ComponentSection, BeforeValidator(_fill_use("scheduler/cosine"))] = _component(
         "scheduler/cosine", "How the learning rate changes"
@@ -274,11 +352,3 @@ class Recipe(Section):
     )
     compute: Compute = Field(default=Compute(), description="Where and how fast folds run")
     observers: tuple[str, ...] = Field(default=(), description="Plugins that are told what happens, in order")
-
-
-def find_idle_settings(recipe: Recipe) -> list[str]:
-    """Return a sentence for each setting that can have no effect beside the others."""
-    train = recipe.train
-    if train.average == "swa" and train.swa_start is not None and train.swa_start >= train.epochs:
-        return [f"train.swa_start = {train.swa_start}: training ends after {train.epochs} epochs, so none is averaged"]
-    return []

@@ -14,6 +14,9 @@ from icf_augment.plugin import CutMixParams, MixParams
 
 LARGEST_SEED = 2**62
 
+MOST_NAMES = 20
+"""Classes that a message lists."""
+
 PIECE = 2**18
 """Pixels' values that are averaged at once on a CPU, 1 MiB of floats."""
 
@@ -44,12 +47,28 @@ class Partners:
         return torch.empty_like(order).scatter_(0, order, order[followers])
 
 
+class Strangers:
+    """Draws for each image of a batch one of another label, any of them equally often."""
+
+    def draw(self, targets: Tensor, generator: torch.Generator) -> Tensor:
+        """Return positions in the batch, int64 [N]; an image that has no such other is its own partner."""
+        labels = targets.cpu()
+        order = torch.argsort(labels, stable=True)
+        in_order = labels[order]
+        first, end = torch.searchsorted(in_order, labels), torch.searchsorted(in_order, labels, right=True)
+        strangers = len(labels) - (end - first)
+        # Places in the order, counted without those of the image's own label.
+        drawn = draw_integers((strangers - 1).clamp(min=0), generator)
+        places = torch.where(drawn < first, drawn, drawn + end - first).clamp(max=len(labels) - 1)
+        return torch.where(strangers > 0, order[places], torch.arange(len(labels)))
+
+
 @dataclass(frozen=True)
 class MixUp:
     """Computes w * x + (1 - w) * partner with w from Beta(alpha, alpha) (Zhang et al. 2018, arXiv:1710.09412)."""
 
     params: MixParams
-    partners: Partners
+    partners: Partners | Strangers
 
     def __call__(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> icf.Mixed:
         """Return the mixed batch, its images rounded to uint8."""
@@ -69,7 +88,7 @@ class CutMix:
     """
 
     params: CutMixParams
-    partners: Partners
+    partners: Partners | Strangers
 
     def __call__(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> icf.Mixed:
         """Return the mixed batch."""
@@ -105,21 +124,38 @@ def build_cutmix(params: CutMixParams, ctx: icf.MixerContext) -> CutMix:
     return CutMix(params, _build_partners("augment/cutmix", params, ctx))
 
 
-def _build_partners(name: str, params: MixParams, ctx: icf.MixerContext) -> Partners:
+def _build_partners(name: str, params: MixParams, ctx: icf.MixerContext) -> Partners | Strangers:
     if params.partners == "any":
         return Partners()
     if params.partners == "same-label":
         return Partners(torch.arange(ctx.num_classes))
+    if params.partners == "other-label":
+        return Strangers()
     groups = torch.full((ctx.num_classes,), -1)
     for index, group in enumerate(params.groups):
         for label in group:
-            if label >= ctx.num_classes:
-                raise icf.PluginError(
-                    f"{name}: groups names class {label}, but the data set has {ctx.num_classes} classes, counted from"
-                    f" 0; the last one is {ctx.num_classes - 1}"
-                )
-            groups[label] = index
+            found = _find_class(name, label, ctx)
+            if groups[found] >= 0:
+                raise icf.PluginError(f"{name}: groups names class {label} twice, once by its name, once by its number")
+            groups[found] = index
     return Partners(groups)
+
+
+def _find_class(name: str, label: int | str, ctx: icf.MixerContext) -> int:
+    """Return the number of a class; raises PluginError where there is none."""
+    if isinstance(label, str):
+        if label not in ctx.classes:
+            raise icf.PluginError(
+                f"{name}: groups names the class '{label}', but the data set has none{icf.suggest(label, ctx.classes)}"
+                f" (allowed: {', '.join(ctx.classes[:MOST_NAMES])})"
+            )
+        return ctx.classes.index(label)
+    if label >= ctx.num_classes:
+        raise icf.PluginError(
+            f"{name}: groups names class {label}, but the data set has {ctx.num_classes} classes, counted from"
+            f" 0; the last one is {ctx.num_classes - 1}"
+        )
+    return label
 
 
 def _is_chosen(probability: float, generator: torch.Generator) -> bool:

@@ -11,6 +11,7 @@ import icf
 
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 AspectRatio = Annotated[float, Field(gt=0.0, le=100.0)]
+Label = Annotated[int, Field(ge=0)] | str
 
 
 class FlipParams(icf.Params):
@@ -82,14 +83,15 @@ class MixParams(icf.Params):
         le=100.0,
         description="The weight of a batch is drawn from Beta(alpha, alpha): below 1 mostly near 0 or 1, with 1 any",
     )
-    partners: Literal["any", "same-label", "within"] = Field(
+    partners: Literal["any", "same-label", "other-label", "within"] = Field(
         default="any",
-        description="With which images of the batch one is mixed: any, those of its class, or those of its group",
+        description="With which images of the batch one is mixed: any, those of its class, those of other classes, or "
+        "those of its group",
     )
-    groups: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...] = Field(
+    groups: tuple[tuple[Label, ...], ...] = Field(
         default=(),
-        description='With partners = "within": lists of classes, as numbers from 0, whose images are mixed with each '
-        "other; images of all other classes stay as they are",
+        description='With partners = "within": lists of classes, as names or as numbers from 0, whose images are '
+        "mixed with each other; images of all other classes stay as they are",
     )
 
     @model_validator(mode="after")
@@ -100,7 +102,7 @@ class MixParams(icf.Params):
         if self.partners != "within" and self.groups:
             raise ValueError(f'groups need partners = "within", but partners is "{self.partners}"')
         labels = [label for group in self.groups for label in group]
-        repeated = sorted({label for label in labels if labels.count(label) > 1})
+        repeated = [label for label in labels if labels.count(label) > 1]
         if repeated:
             raise ValueError(f"groups: class {repeated[0]} is named twice, but a class can be in one group only")
         return self
@@ -182,5 +184,6 @@ def icf_mixers() -> Iterable[icf.Mixer]:
             {"probability": 1.0},
             {"probability": 1.0, "direction": "vertical", "share": 0.5},
             {"probability": 1.0, "direction": "horizontal", "partners": "within", "groups": ((0, 1),)},
+            {"probability": 1.0, "partners": "other-label"},
         ),
     )

@@ -1,4 +1,4 @@
-"""Optimizers of torch, over the parameter groups of the run.
+"""Optimizers of torch and timm, over the parameter groups of the run.
 
 A group's own ``weight_decay`` wins over the parameter of the same name: that is how biases and norm
 layers stay free of it.
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import timm.optim
 import torch
 
 import icf
 
 if TYPE_CHECKING:
-    from icf_optimizer.plugin import AdamParams, AdamWParams, SGDParams
+    from icf_optimizer.plugin import AdamParams, AdamPParams, AdamWParams, LionParams, MuonParams, SGDParams
+
+timm_optim: Any = timm.optim
+"""timm does not mark as exported what its documentation names."""
 
 
 def sgd(params: SGDParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
@@ -53,6 +57,59 @@ def adamw(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimiz
         weight_decay=params.weight_decay,
         fused=_can_be_fused(groups),
     )
+
+
+def radam(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
+    """Build torch.optim.RAdam with decoupled weight decay. Raises PluginError if there is nothing to train."""
+    return torch.optim.RAdam(
+        _parameter_groups(ctx),
+        lr=params.lr,
+        betas=params.betas,
+        eps=params.eps,
+        weight_decay=params.weight_decay,
+        decoupled_weight_decay=True,
+    )
+
+
+def adamp(params: AdamPParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
+    """Build timm's AdamP. Raises PluginError if there is nothing to train."""
+    optimizer: torch.optim.Optimizer = timm_optim.AdamP(
+        _parameter_groups(ctx),
+        lr=params.lr,
+        betas=params.betas,
+        eps=params.eps,
+        weight_decay=params.weight_decay,
+        delta=params.delta,
+        wd_ratio=params.decay_ratio,
+        nesterov=params.nesterov,
+    )
+    return optimizer
+
+
+def lion(params: LionParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
+    """Build timm's Lion. Raises PluginError if there is nothing to train."""
+    optimizer: torch.optim.Optimizer = timm_optim.Lion(
+        _parameter_groups(ctx), lr=params.lr, betas=params.betas, weight_decay=params.weight_decay
+    )
+    return optimizer
+
+
+def muon(params: MuonParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
+    """Build timm's Muon: orthogonalised steps for matrices and kernels, AdamW for biases and norm layers.
+
+    A convolution's kernel is a matrix of outputs by all else. Steps are as large as those of AdamW (Liu et al. 2025,
+    arXiv:2502.16982, equation 4), so one learning rate serves both. Raises PluginError if there is nothing to train.
+    """
+    optimizer: torch.optim.Optimizer = timm_optim.Muon(
+        _parameter_groups(ctx),
+        lr=params.lr,
+        weight_decay=params.weight_decay,
+        momentum=params.momentum,
+        nesterov=params.nesterov,
+        ns_coefficients="original",
+        adjust_lr_fn="match_rms_adamw",
+    )
+    return optimizer
 
 
 def _parameter_groups(ctx: icf.OptimizerContext) -> list[dict[str, Any]]:

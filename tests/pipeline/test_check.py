@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import distributions
 from icf.errors import BadImagesError, DataError, IcfError, PluginError
@@ -144,3 +145,53 @@ def test_a_single_class_is_found(tmp_path: Path) -> None:
     save_digits(tmp_path / "data" / "train" / "only", range(10), by_class=False)
     with pytest.raises(DataError, match="at least two folders, one per class"):
         check_folder()
+
+
+def test_what_is_usual_with_such_data_is_told(tmp_path: Path) -> None:
+    first, second = check().advice
+    assert (
+        first
+        == "54 images per class is little (under 1,000: little), far from ImageNet (a guess; problem.domain says it)"
+    )
+    assert second.endswith('model.pretrained = true, freeze = "stages.1.1", or another module')
+    check(f'model.freeze="{second.split(chr(34))[1]}"')
+    near = check('problem.domain="near"').advice
+    assert near[0].endswith("near ImageNet (says problem.domain)")
+    assert near[1].endswith('model.pretrained = true, freeze = "backbone"')
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [("near", "with a small rate: model.pretrained = true, layer_decay = 0.75"), ("far", "train from scratch")],
+)
+def test_much_data_is_fine_tuned_or_learned_from_scratch(
+    monkeypatch: pytest.MonkeyPatch, domain: str, expected: str
+) -> None:
+    monkeypatch.setattr("icf.pipeline.advice.LITTLE", 50)
+    first, second = check(f'problem.domain="{domain}"').advice
+    assert "54 images per class is much" in first
+    assert expected in second
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (("transforms.channels=3", "transforms.image_size=64"), "far"),  # grey all the same
+        (("transforms.channels=3", "transforms.image_size=32", "COLOUR"), "far"),
+        (("transforms.channels=3", "transforms.image_size=64", "COLOUR"), "near"),
+    ],
+)
+def test_grey_and_small_images_are_taken_for_far_from_imagenet(
+    tmp_path: Path, settings: tuple[str, ...], expected: str
+) -> None:
+    for number, path in enumerate(save_digits(tmp_path / "data" / "train", range(20), scale=8)):
+        if "COLOUR" in settings:
+            image = Image.open(path).convert("RGB")
+            image.paste((255, number, 0), (0, 0, 20, 20))
+            image.save(path)
+    first, _ = check_folder(*(text for text in settings if text != "COLOUR")).advice
+    assert ("far from ImageNet" if expected == "far" else ", near ImageNet") in first
+
+
+def test_each_layer_can_have_a_rate_of_its_own() -> None:
+    assert "19,562 trained" in check("model.layer_decay=0.5", "model.unfreeze=[1]").step

@@ -15,7 +15,7 @@ from icf.errors import IcfError
 from icf.executors.inline import InlineExecutor
 from icf.pipeline.files import read_json, write_bytes, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
-from icf.pipeline.jobs import Executor, Placement, Workload, read_placement
+from icf.pipeline.jobs import Executor, Placement, Prediction, Workload, read_placement
 from icf.pipeline.listener import Listener
 from icf.pipeline.run import run_pipeline
 from icf.pipeline.training.checkpoint import list_states, load_weights, read_metadata, read_state
@@ -186,7 +186,9 @@ def test_only_the_last_state_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_folds_compute_as_placed_and_an_interrupted_run_is_placed_as_before(tmp_path: Path) -> None:
     plan = make_plan("split.folds=2", "train.epochs=1", "compute.precision='auto'")
     seen: list[Workload] = []
-    placement = Placement("inline", "a test", 1, 1, "cpu", precision="bf16", fold_threads=(1, 2))
+    placement = Placement(
+        "inline", "a test", 1, 1, "cpu", precision="bf16", fold_threads=(1, 2), prediction=Prediction(64)
+    )
 
     def place(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
         seen.append(work)

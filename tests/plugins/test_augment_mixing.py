@@ -14,7 +14,7 @@ from timm.data import mixup as timm_mixup
 from torchvision.transforms import v2
 
 import icf
-from icf_augment.mixing import Partners, build_cutmix, build_mixup
+from icf_augment.mixing import Partners, Strangers, build_cutmix, build_mixup
 from icf_augment.plugin import CutMixParams, MixParams, icf_mixers
 
 Build = Callable[..., icf.BatchMixer]
@@ -26,6 +26,7 @@ CASES: list[tuple[Build, MixParams]] = [
     (build_cutmix, CutMixParams(**ALWAYS)),
     (build_cutmix, CutMixParams(**ALWAYS, direction="vertical", share=0.5)),
     (build_cutmix, CutMixParams(**ALWAYS, direction="horizontal", partners="within", groups=((0, 1),))),
+    (build_mixup, MixParams(**ALWAYS, partners="other-label")),
 ]
 CLASSES = 5
 
@@ -107,6 +108,27 @@ def test_every_other_image_is_the_partner_equally_often() -> None:
     assert np.bincount(partners, minlength=5).tolist() == pytest.approx([0, 500, 500, 500, 500], rel=0.2)
 
 
+@settings(max_examples=60, deadline=None)
+@given(labels=st.lists(st.integers(0, 4), min_size=1, max_size=24), seed=st.integers(0, 1000))
+def test_strangers_have_another_label_wherever_there_is_one(labels: list[int], seed: int) -> None:
+    found = Strangers().draw(torch.tensor(labels), seeded(seed)).tolist()
+    for place, partner in enumerate(found):
+        if set(labels) == {labels[place]}:
+            assert partner == place
+        else:
+            assert labels[partner] != labels[place]
+
+
+def test_every_stranger_is_the_partner_equally_often() -> None:
+    targets = torch.tensor([2, 0, 1, 0, 2, 4])
+    drawn = [Strangers().draw(targets, seeded(seed)).tolist() for seed in range(2000)]
+    for place in range(len(targets)):
+        counts = np.bincount([partners[place] for partners in drawn], minlength=6)
+        strangers = (targets != targets[place]).numpy()
+        assert counts[~strangers].tolist() == [0] * int((~strangers).sum())
+        assert stats.chisquare(counts[strangers]).pvalue > 1e-4
+
+
 @pytest.mark.parametrize("build", [build_mixup, build_cutmix])
 def test_the_filter_decides_who_is_mixed(build: Build) -> None:
     images, targets = draw_batch(40)
@@ -119,14 +141,38 @@ def test_the_filter_decides_who_is_mixed(build: Build) -> None:
 
     assert any(own != other for own, other in draw())
     assert all(own == other for own, other in draw(partners="same-label"))
+    assert all(own != other for own, other in draw(partners="other-label"))
     pairs = set(draw(partners="within", groups=[[0, 1], [2, 3]]))
     assert {frozenset(pair) for pair in pairs if pair[0] != pair[1]} == {frozenset({0, 1}), frozenset({2, 3})}
 
 
-def test_a_class_that_there_is_not_is_told_when_the_mixer_is_built() -> None:
-    params = MixParams(partners="within", groups=((0, 7),))
-    with pytest.raises(icf.PluginError, match="augment/mixup: groups names class 7, but the data set has 5 classes"):
-        build_mixup(params, icf.MixerContext(num_classes=5, image_size=(4, 4)))
+def test_groups_may_name_classes() -> None:
+    images, targets = draw_batch(40)
+    names = ("wear male", "wear female", "none male", "none female", "7")
+    mixers = [
+        build_mixup(
+            MixParams(**ALWAYS, partners="within", groups=groups),
+            icf.MixerContext(num_classes=CLASSES, image_size=(12, 10), classes=names),
+        )
+        for groups in ((("wear male", 2), ("7", "none female")), ((0, 2), (4, 3)))
+    ]
+    named, numbered = (mixer(images, targets, seeded()) for mixer in mixers)
+    assert torch.equal(named.partners, numbered.partners)
+    assert not torch.equal(named.partners, torch.arange(40))
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ((0, 7), "augment/mixup: groups names class 7, but the data set has 5 classes"),
+        (("a", "bb"), "names the class 'bb', but the data set has none.*allowed: a, b, c, d, e"),
+        (("b", 1), "groups names class 1 twice, once by its name, once by its number"),
+    ],
+)
+def test_a_class_that_there_is_not_is_told_when_the_mixer_is_built(group: tuple[int | str, ...], message: str) -> None:
+    params = MixParams(partners="within", groups=(group,))
+    with pytest.raises(icf.PluginError, match=message):
+        build_mixup(params, icf.MixerContext(num_classes=5, image_size=(4, 4), classes=tuple("abcde")))
 
 
 @pytest.mark.parametrize(

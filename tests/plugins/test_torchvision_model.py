@@ -173,3 +173,12 @@ def test_bad_parameters_are_refused(params: ModelParams, message: str) -> None:
 
 def test_plugin_offers_the_model() -> None:
     assert [model.name for model in icf_models()] == ["model"]
+
+
+def test_dropout_and_stochastic_depth_are_arguments_of_the_architecture() -> None:
+    args = {"dropout": 0.35, "stochastic_depth_prob": 0.4}
+    model = build_model(ModelParams(arch="efficientnet_b0", args=args), context())
+    assert model.classifier[0].p == 0.35  # type: ignore[index]
+    rates = [module.p for module in model.modules() if isinstance(module, torchvision.ops.StochasticDepth)]
+    assert rates[-1] == pytest.approx(0.4, abs=0.05)
+    assert rates == sorted(rates)

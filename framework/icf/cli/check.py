@@ -33,7 +33,7 @@ def check(
     """Check a recipe and its data: decode every image, split, and do one training step.
 
     With --json: {"recipe", "ready", "facts", "notes", "warnings", "skipped": [{"where", "message"}], "method",
-    "folds", "weights", "step"}; with --recipe-only: {"recipe", "valid", "warnings", "filled"}.
+    "folds", "weights", "step", "advice"}; with --recipe-only: {"recipe", "valid", "warnings", "filled"}.
     """
     keep_memory()
     plan = load_plan(recipe, overrides or [], no_plugin or [], plugin or [])
@@ -89,6 +89,8 @@ def _print_result(console: Console, result: CheckResult) -> None:
     console.print(make_grid(rows))
     for note in result.notes:
         console.print(f"note: {note}", style="bold magenta", soft_wrap=True)
+    for line in result.advice:
+        console.print(f"advice: {line}", style="cyan", markup=False, highlight=False, soft_wrap=True)
     _print_warnings(console, result.warnings)
     for problem in result.skipped[:SHOWN]:
         console.print(f"skipped: {problem}", style="yellow", soft_wrap=True)

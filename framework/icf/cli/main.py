@@ -19,6 +19,8 @@ import icf
 from icf.cli import plugins as plugin_commands
 from icf.cli.check import check
 from icf.cli.check_plugin import check_plugin
+from icf.cli.compare import compare
+from icf.cli.find_lr import find_lr
 from icf.cli.new_plugin import new_plugin
 from icf.cli.predict import predict
 from icf.cli.run import run
@@ -38,7 +40,9 @@ app = typer.Typer(
 
 app.command("run")(run)
 app.command("check")(check)
+app.command("find-lr")(find_lr)
 app.command("predict")(predict)
+app.command("compare")(compare)
 app.command("list-plugins")(plugin_commands.list_plugins)
 app.command("describe")(plugin_commands.describe)
 app.command("check-plugin")(check_plugin)

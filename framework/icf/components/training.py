@@ -45,7 +45,10 @@ class OptimizerContext:
     """What an optimizer may know."""
 
     parameter_groups: Iterable[dict[str, Any]]
-    """What is to be optimised, as torch.optim takes it; biases and norms are a group with a weight decay of 0."""
+    """What is to be optimised, as torch.optim takes it; biases and norms are a group with a weight decay of 0.
+
+    A group may have ``lr_scale``, by which the trainer multiplies its learning rate: the optimizer keeps it.
+    """
 
     seed: int = 0
     """Differs from fold to fold."""
@@ -53,7 +56,12 @@ class OptimizerContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(Component):
-    """An optimizer. Factory: ``(params, OptimizerContext) -> torch.optim.Optimizer``."""
+    """An optimizer. Factory: ``(params, OptimizerContext) -> torch.optim.Optimizer``.
+
+    One whose step computes gradients again, as SAM does, has an attribute ``needs_closure = True``. Its step is called
+    with a function, when the gradients of the batch are there; called, that computes those of the weights as they are
+    then, and returns the loss. Statistics of batch normalisation stay as they are.
+    """
 
     kind: ClassVar[str] = "optimizer"
 
@@ -172,6 +180,9 @@ class MixerContext:
 
     channels: int = 3
     """Channels of an image: 1 or 3."""
+
+    classes: tuple[str, ...] = ()
+    """Class names, in the order of the targets; empty where they are not known."""
 
 
 @dataclass(frozen=True, kw_only=True)

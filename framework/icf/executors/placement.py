@@ -9,9 +9,10 @@ import torch
 
 from icf.errors import IcfError
 from icf.pipeline.cache import count_cores
-from icf.pipeline.jobs import Executor, Placement, Workload
+from icf.pipeline.jobs import Executor, Placement, Prediction, Workload
 from icf.pipeline.training.network import choose_device
-from icf.pipeline.training.tuning import SHORT_WORK, tune
+from icf.pipeline.training.prediction_trial import choose_prediction
+from icf.pipeline.training.tuning import SHORT_WORK, find_obstacle, tune
 from icf.plan import Plan
 from icf.sections import Compute
 
@@ -46,6 +47,7 @@ def choose_executor(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
         gpus=gpus,
         precision=computing.precision,
         fold_threads=computing.fold_threads,
+        prediction=computing.prediction,
     )
     return placement, make_executor(placement, compute)
 
@@ -58,6 +60,7 @@ class Computing:
     threads: int
     fold_threads: tuple[int, ...]
     reason: str
+    prediction: Prediction | None = None
 
 
 def recall_computing(work: Workload, device: str) -> Computing | None:
@@ -65,8 +68,8 @@ def recall_computing(work: Workload, device: str) -> Computing | None:
     earlier = work.earlier
     if earlier is None or earlier.device != device or len(earlier.fold_threads) not in (0, work.folds):
         return None
-    reason = "number format and threads as before"
-    return Computing(earlier.precision, earlier.threads, earlier.fold_threads, reason)
+    reason = "number format, threads and predictions as before"
+    return Computing(earlier.precision, earlier.threads, earlier.fold_threads, reason, earlier.prediction)
 
 
 def choose_computing(plan: Plan, work: Workload, device: str, places: int) -> Computing:
@@ -78,7 +81,11 @@ def choose_computing(plan: Plan, work: Workload, device: str, places: int) -> Co
     wide = count_cores() // rest if rest else 0
     widens = tuning.widens and not compute.threads and wide > threads
     fold_threads = (*[threads] * (work.folds - rest), *[wide] * rest) if widens else ()
-    return Computing(tuning.precision, threads, fold_threads, tuning.reason)
+    prediction, measured = None, ""
+    if not find_obstacle(plan, work, device, places):
+        prediction, measured = choose_prediction(plan, work, tuning.precision, threads)
+    reason = "; ".join(filter(None, [tuning.reason, measured]))
+    return Computing(tuning.precision, threads, fold_threads, reason, prediction)
 
 
 def check_request(plan: Plan, device: str, gpus: float) -> None:

@@ -12,6 +12,7 @@ import torch
 from icf.components import LossContext, OptimizerContext, SamplerContext, SchedulerContext
 from icf.errors import PluginError, Problem
 from icf.local import restore_local_plugins
+from icf.pipeline.advice import advise
 from icf.pipeline.data.prepare import Prepared, describe_facts, prepare
 from icf.pipeline.data.split import make_split
 from icf.pipeline.listener import Listener
@@ -25,9 +26,11 @@ from icf.pipeline.results.products import (
     check_loss,
 )
 from icf.pipeline.training.batches import Batches
+from icf.pipeline.training.layers import choose_layers
 from icf.pipeline.training.mixing import build_mixing
-from icf.pipeline.training.network import build_model, choose_device, choose_precision, group_parameters
+from icf.pipeline.training.network import build_model, choose_device, choose_precision, needs_closure
 from icf.pipeline.training.order import find_costly_orders, read_whole_images
+from icf.pipeline.training.parameters import choose_settings, group_parameters, read_rates
 from icf.pipeline.training.trial import try_components
 from icf.plan import Plan
 
@@ -37,7 +40,10 @@ SEEDS = 32
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found; ``folds`` are validation rows per fold, ``step`` describes a trial step."""
+    """What a check found; ``folds`` are validation rows per fold, ``step`` describes a trial step.
+
+    ``advice`` says which part of a network is usually trained on such data.
+    """
 
     facts: dict[str, Any]
     notes: tuple[str, ...]
@@ -47,6 +53,7 @@ class CheckResult:
     method: str
     weights: str
     step: str
+    advice: tuple[str, ...]
 
 
 def check_plan(plan: Plan, listener: Listener) -> CheckResult:
@@ -59,8 +66,9 @@ def check_plan(plan: Plan, listener: Listener) -> CheckResult:
     data = prepare(plan, lambda what, done, total: listener.stage_progress("check", what, done, total))
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
     check_shared_transforms(plan, data)
-    try_components(plan, len(data.classes), split.count, data.preprocessing)
-    step = try_step(plan, data)
+    try_components(plan, data.classes, split.count, data.preprocessing)
+    model = build_model(plan, len(data.classes), data.preprocessing, fold=0)
+    step = try_step(plan, data, model)
     return CheckResult(
         facts=describe_facts(data),
         notes=data.notes,
@@ -70,6 +78,7 @@ def check_plan(plan: Plan, listener: Listener) -> CheckResult:
         method=split.method,
         weights=data.weights,
         step=step,
+        advice=advise(plan, data, model),
     )
 
 
@@ -90,27 +99,29 @@ def check_shared_transforms(plan: Plan, data: Prepared) -> None:
             images[position] = results[0]
 
 
-def try_step(plan: Plan, data: Prepared) -> str:
-    """Build everything that a fold needs and do one step forward and back; describe the model.
+def try_step(plan: Plan, data: Prepared, model: torch.nn.Module) -> str:
+    """Build everything else that a fold needs and do one step forward and back; describe the model.
 
     Raises:
         PluginError: a component failed or does not fit the others.
     """
     device = choose_device(plan.recipe.compute.device)
     classes = len(data.classes)
-    model = build_model(plan, classes, data.preprocessing, fold=0).to(device)
+    model.to(device)
     augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
     batches = Batches(data.train.cache.source, data.preprocessing, device, augment)
     rows = data.train.pixel_rows[:2]
     targets = torch.from_numpy(data.train.targets[:2]).to(device)
     counts = np.bincount(data.train.targets, minlength=classes).astype(np.int64)
     criterion = build(plan.loss, LossContext(num_classes=classes, class_counts=counts, epochs=plan.recipe.train.epochs))
-    optimizer = build(plan.optimizer, OptimizerContext(parameter_groups=group_parameters(model)))
+    settings = choose_settings(plan, model, choose_layers(plan, model, classes))
+    optimizer = build(plan.optimizer, OptimizerContext(parameter_groups=group_parameters(model, settings)))
+    read_rates(plan.optimizer, optimizer, settings)
     build_sampler(plan.sampler, SamplerContext(targets=data.train.targets, num_classes=classes))(0)
     CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
     model.eval()  # two images are too few for batch statistics
     augmented = batches.read_levels(rows, seed=0)
-    for mix in build_mixing(plan, classes, data.preprocessing).mixers:
+    for mix in build_mixing(plan, data.classes, data.preprocessing).mixers:
         augmented = mix(augmented, targets.cpu(), torch.Generator().manual_seed(0)).images
     images = batches.normalise(augmented)
     with blame(plan.model, "on two images"):
@@ -122,7 +133,7 @@ def try_step(plan: Plan, data: Prepared) -> str:
     with blame(plan.loss, "on two images"):
         loss.backward()
     with blame(plan.optimizer, "in its first step"):
-        optimizer.step()
+        optimizer.step(*[lambda: loss] * needs_closure(optimizer))  # it finds the gradients as they are
     total, trainable = count_parameters(model.parameters())
     precision = choose_precision(plan.recipe.compute.precision, model, device)
     number = str(precision or torch.float32).removeprefix("torch.")

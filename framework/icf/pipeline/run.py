@@ -20,7 +20,7 @@ from icf.pipeline.files import digest, read_json, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
 from icf.pipeline.frozen.embed import save_embeddings, wants_embeddings
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, read_embedding_files
-from icf.pipeline.jobs import FoldJob, Place, Placement, Workload, read_placement
+from icf.pipeline.jobs import FoldJob, Place, Placement, Prediction, Workload, read_placement
 from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.results.ensemble import ensemble
 from icf.pipeline.results.report import write_report
@@ -76,7 +76,7 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
     write_json(folder.path / "environment.json", describe_environment())
     data = _prepare(run)
     split = _split(run, data)
-    try_components(plan, len(data.classes), split.count, data.preprocessing)
+    try_components(plan, data.classes, split.count, data.preprocessing)
     notes = data.notes
     observers = Observers(plan.observers, listener.warn)
     observers.tell(
@@ -179,6 +179,8 @@ def _fit(
         placement, executor = place(run.plan, _measure_workload(run, data, split, embeddings))
         if placement.precision == "auto":
             placement = replace(placement, precision=run.plan.recipe.compute.precision)
+        if placement.prediction is None:
+            placement = replace(placement, prediction=Prediction.of_recipe(run.plan.recipe.inference))
         source = digest(split.hash, embeddings.key) if embeddings else split.hash
         jobs = [_make_job(run, data, source, fold, placement) for fold in range(split.count)]
         done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]
@@ -209,9 +211,9 @@ def _measure_workload(run: _Run, data: Prepared, split: Split, embeddings: Embed
 
 def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Placement) -> FoldJob:
     threads, device, precision = placement.threads_of(fold), placement.device, placement.precision
-    key = digest(run.plan.identity, data.key, source, fold, threads, device, precision)
+    key = digest(run.plan.identity, data.key, source, fold, threads, device, precision, str(placement.prediction))
     concurrent = placement.concurrent * placement.workers
-    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision)
+    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision, placement.prediction)
 
 
 def _describe_failures(failed: dict[int, str], count: int) -> str:

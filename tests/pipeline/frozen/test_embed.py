@@ -132,6 +132,7 @@ def test_every_view_has_its_array(finished: tuple[RunFolder, Recorder, RunResult
         ('train.average="ema"',),
         ('train.average="swa"', "train.swa_start=1"),
         ('train.average="soup"',),
+        ("model.head_dropout=0.4", "model.dropout_samples=3"),
     ],
 )
 def test_numbers_are_those_of_the_ordinary_way_on_the_same_views(

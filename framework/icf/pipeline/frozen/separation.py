@@ -29,7 +29,10 @@ class Embedder:
         if of_output:
             module.register_forward_hook(lambda *call: self._note(call[-1]))
         else:
-            module.register_forward_pre_hook(lambda _, args, kwargs: self._note(*args, *kwargs), with_kwargs=True)
+            # Before a dropout that is a hook itself: that is part of what is trained.
+            module.register_forward_pre_hook(
+                lambda _, args, kwargs: self._note(*args, *kwargs), prepend=True, with_kwargs=True
+            )
 
     def _note(self, *values: Any) -> None:
         self._calls.seen = [*getattr(self._calls, "seen", []), values]

@@ -1,4 +1,4 @@
-"""Charts as small SVG pictures for the report: numbers in, a string out; colours come from the page's style sheet."""
+"""Charts as small SVG pictures: numbers in, a string out; colours come from the style sheet of page or file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from html import escape
 
 COLOURS = 8
 """Number of line colours, classes c0 to c7 of the style sheet; further lines begin again."""
+
+FILE_STYLE = """svg { background: #ffffff; font: 12.5px sans-serif; }
+text { fill: #1b1f24; } .tick { fill: #5b6470; font-size: 12px; }
+.middle { text-anchor: middle; } .end { text-anchor: end; }
+.axis { fill: none; stroke: #5b6470; } .grid { stroke: #dde1e6; } .curve { fill: none; stroke-width: 1.8; }
+.dashed { stroke-dasharray: 5 4; } .ring { fill: #ffffff; stroke-width: 2; }
+.c0 { stroke: #0072b2; } .c1 { stroke: #d55e00; } .c2 { stroke: #009e73; } .c3 { stroke: #b0578d; }
+.dot.c0 { fill: #0072b2; } .dot.c1 { fill: #d55e00; } .dot.c2 { fill: #009e73; } .dot.c3 { fill: #b0578d; }"""
+"""Of a chart that is a file of its own, with up to four colours."""
 
 LARGEST = 1e100
 """Values beyond are not drawn: their differences would overflow."""
@@ -230,3 +239,10 @@ def _text(x: float, y: float, text: str, style: str, full: str | None = None) ->
 def _wrap(width: float, height: float, title: str, style: str, parts: Iterable[str]) -> str:
     size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
     return f'<svg class="{style}" role="img" aria-label="{clean(title)}" {size}>{"".join(parts)}</svg>'
+
+
+def make_file(svg: str) -> str:
+    """Return a chart as the text of a file that any viewer of pictures opens."""
+    head, tag, rest = svg.partition(">")
+    head = head.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return f"{head}{tag}<style>{FILE_STYLE}</style>{rest}\n"

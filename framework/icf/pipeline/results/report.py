@@ -18,7 +18,7 @@ from icf.formats import format_count, format_score, format_seconds, format_share
 from icf.pipeline.data.prepare import Prepared, describe_facts
 from icf.pipeline.files import read_json, read_table, write_text
 from icf.pipeline.folder import RunFolder
-from icf.pipeline.jobs import Placement
+from icf.pipeline.jobs import read_placement
 from icf.pipeline.results.charts import Line, draw_confusion, draw_lines
 from icf.pipeline.results.class_scores import find_confused_pairs, find_weakest, score_classes
 from icf.pipeline.results.pictures import read_grid, read_mistakes
@@ -184,7 +184,8 @@ def _add_up_folds(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, float
 
 
 def _describe_compute(folder: RunFolder, data: Prepared, results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    placed = Placement(**read_json(folder.placement))
+    placed = read_placement(folder.placement)
+    assert placed is not None  # noqa: S101 - for the type checker: this run has written it
     last = f" (the last fold {placed.fold_threads[-1]})" if placed.fold_threads else ""
     lines = [
         ("executor", f"{placed.executor}: {placed.reason}"),
@@ -192,6 +193,7 @@ def _describe_compute(folder: RunFolder, data: Prepared, results: Sequence[Mappi
         ("device", placed.device),
         ("number format", ", ".join(sorted({result["precision"] for result in results}))),
         ("batches", results[0]["prefetch"]),
+        ("predictions", results[0]["prediction"]),
     ]
     return [*lines, ("decoded pixels", _describe_pixels(data))]
 

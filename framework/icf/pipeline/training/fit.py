@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -30,13 +30,17 @@ from icf.pipeline.training.batch_norm import averaged_weights
 from icf.pipeline.training.batches import draw_grid
 from icf.pipeline.training.clock import count_seconds
 from icf.pipeline.training.fold_result import describe_weights, find_best_weights, predict_fold, save_result
+from icf.pipeline.training.head_dropout import repeat_targets
 from icf.pipeline.training.mixing import WeightedTargets, mix_lines
-from icf.pipeline.training.network import autocast, set_training_mode
+from icf.pipeline.training.network import autocast, fixed_statistics, needs_closure, set_training_mode
 from icf.pipeline.training.soup import cook_soup, rank_epochs, remove_ingredients, save_ingredient
 from icf.pipeline.training.team import Team, unwrap
-from icf.pipeline.training.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece
+from icf.pipeline.training.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece, thaw
 
 PROGRESS_SECONDS = 0.4
+
+_Compared: TypeAlias = tuple[torch.Tensor, WeightedTargets, float]
+"""Inputs of the network, what its outputs are compared with, and their part of the batch's mean."""
 
 
 def fit_fold(job: FoldJob, team: Team | None = None) -> None:
@@ -75,8 +79,8 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
         with count_seconds(seconds, "prediction"):
             if job.plan.recipe.train.average == "soup":
                 trainer.state.soup = cook_soup(trainer)
-            probabilities = predict_fold(trainer)
-        save_result(trainer, probabilities)
+            probabilities, prediction = predict_fold(trainer)
+        save_result(trainer, probabilities, prediction)
         job.run_folder.mark_done(name, job.key)
         remove_ingredients(trainer, kept=[])
     trainer.team.agree(None)
@@ -117,6 +121,7 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
     """Run one epoch; return the mean loss and images per second."""
     state, seed = trainer.state, trainer.job.plan.recipe.train.seed
     rows = trainer.data.train_rows[trainer.order(state.epoch)]
+    thaw(trainer)
     set_training_mode(trainer.network)
     _tell_loss_epoch(trainer)
     total = torch.zeros((), dtype=torch.float64, device=trainer.device)
@@ -165,41 +170,67 @@ def train_step(trainer: Trainer, pieces: Sequence[Piece], step: int, images: Ite
     for group, rate in zip(trainer.optimizer.param_groups, trainer.base_rates, strict=True):
         group["lr"] = rate * factor
     total = torch.zeros((), dtype=torch.float64, device=trainer.device)
+    kept: list[_Compared] = []
     for piece in pieces:
         with count_seconds(seconds, "batches"):
             inputs, expected = mix_piece(trainer, piece, next(images))
         with count_seconds(seconds, "steps"):
-            loss = _compute_loss(trainer, inputs, expected)
-            trainer.scaler.scale(loss * piece.weight).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach().double() * piece.weight
+            total += _add_gradients(trainer, (inputs, expected, piece.weight))
+            if needs_closure(trainer.optimizer):
+                kept.append((inputs, expected, piece.weight))
     with count_seconds(seconds, "steps"):
-        _update_weights(trainer)
+        _update_weights(trainer, kept)
         if trainer.average:
             trainer.average.after_step()
     return total
 
 
-def _update_weights(trainer: Trainer) -> None:
-    clip_norm = trainer.job.plan.recipe.train.clip_norm
-    if clip_norm is not None:
-        trainer.scaler.unscale_(trainer.optimizer)
-        nn.utils.clip_grad_norm_(trainer.model.parameters(), clip_norm)
+def _add_gradients(trainer: Trainer, compared: _Compared) -> torch.Tensor:
+    """Add the gradients of a piece, and return its part of the mean loss, float64."""
+    inputs, expected, weight = compared
+    loss = _compute_loss(trainer, inputs, expected)
+    trainer.scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
+    return loss.detach().double() * weight
+
+
+def _update_weights(trainer: Trainer, batch: Sequence[_Compared]) -> None:
+    """Do the optimizer's step; one that needs it computes the gradients of ``batch`` again."""
+
+    def compute_again() -> torch.Tensor:
+        trainer.optimizer.zero_grad(set_to_none=True)
+        with fixed_statistics(trainer.model):
+            total = sum(_add_gradients(trainer, compared) for compared in batch)
+        _clip_gradients(trainer)
+        return torch.as_tensor(total)
+
+    _clip_gradients(trainer)
     with blame(trainer.job.plan.optimizer, "in training"):
-        trainer.scaler.step(trainer.optimizer)
+        if needs_closure(trainer.optimizer):
+            trainer.optimizer.step(compute_again)  # type: ignore[arg-type] # torch says float, and takes what it gets
+        else:
+            trainer.scaler.step(trainer.optimizer)
     trainer.scaler.update()
     trainer.optimizer.zero_grad(set_to_none=True)
 
 
+def _clip_gradients(trainer: Trainer) -> None:
+    clip_norm = trainer.job.plan.recipe.train.clip_norm
+    if clip_norm is not None:
+        trainer.scaler.unscale_(trainer.optimizer)
+        nn.utils.clip_grad_norm_(trainer.model.parameters(), clip_norm)
+
+
 def _compute_loss(trainer: Trainer, images: torch.Tensor, expected: WeightedTargets) -> torch.Tensor:
-    plan = trainer.job.plan
+    plan, samples = trainer.job.plan, trainer.job.plan.recipe.model.dropout_samples
     losses = []
     with autocast(trainer.device, trainer.precision):
         with blame(plan.model, "in training"):
             logits = trainer.network(images)
-        check_logits(plan.model, logits, len(images), len(trainer.data.classes))
+        check_logits(plan.model, logits, samples * len(images), len(trainer.data.classes))
         for targets, weight in expected:
             with blame(plan.loss, "in training"):
-                loss: torch.Tensor = trainer.criterion(logits, targets.to(trainer.device))
+                repeated = repeat_targets(targets.to(trainer.device), samples)
+                loss: torch.Tensor = trainer.criterion(logits, repeated)
             check_loss(plan.loss, loss)
             losses.append(loss * weight)
     return sum(losses[1:], losses[0])
@@ -210,7 +241,7 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
     trainer.team.sync_buffers(trainer.model)
     data, state, metric = trainer.data, trainer.state, trainer.job.plan.metrics[0]
     mine = trainer.team.share(data.val_rows)
-    size = trainer.job.plan.recipe.inference.batch_size
+    size = trainer.job.predicts.batch_size
     with blame(trainer.job.plan.model, "in validation"):
         logits = predict_logits(trainer.model, trainer.batches, mine, size, trainer.device, trainer.precision)
     logits = trainer.team.gather(logits, len(data.val_rows))
@@ -229,7 +260,8 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
         state.best_epoch, state.best_score, state.stale = state.epoch, score, 0
     else:
         state.stale += 1
-    rate = trainer.optimizer.param_groups[0]["lr"]
+    first = trainer.optimizer.param_groups[0]
+    rate = first["lr"] / first.get("lr_scale", 1.0)
     row: dict[str, float] = {"epoch": state.epoch, "train_loss": train_loss, "val_loss": val_loss}
     state.history.append({**row, "learning_rate": rate, "images_per_second": round(speed, 1), **metrics})
     state.epoch += 1

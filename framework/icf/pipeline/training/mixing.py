@@ -41,9 +41,14 @@ class Mixing:
         return self.mixers[drawn](images, targets, generator)
 
 
-def build_mixing(plan: Plan, num_classes: int, spec: Preprocessing) -> Mixing:
+def build_mixing(plan: Plan, classes: Sequence[str], spec: Preprocessing) -> Mixing:
     """Build the mixers of a plan; raises PluginError where a factory fails or refuses its parameters."""
-    context = MixerContext(num_classes=num_classes, image_size=spec.context().image_size, channels=spec.channels)
+    context = MixerContext(
+        num_classes=len(classes),
+        image_size=spec.context().image_size,
+        channels=spec.channels,
+        classes=tuple(classes),
+    )
     mixers = [build_mixer(choice, context) for choice in plan.mixers]
     return Mixing(mixers, plan.recipe.train.epochs - plan.recipe.transforms.unmixed_epochs)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from icf.components import ModelContext
 from icf.errors import IcfError, PluginError
@@ -14,6 +16,8 @@ from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.frozen.stem import freeze_stem, is_frozen
 from icf.pipeline.results.products import blame, build
 from icf.pipeline.seeds import Purpose, derive_seed
+from icf.pipeline.training.cosine_head import use_cosine_head
+from icf.pipeline.training.head_dropout import drop_before
 from icf.plan import Plan
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -32,7 +36,8 @@ def build_model(plan: Plan, num_classes: int, spec: Preprocessing, fold: int, *,
     """Build the plan's model with weights drawn from the fold's seed, in channels-last memory.
 
     Raises:
-        PluginError: the factory raised, or returned no module with the right output.
+        PluginError: the factory raised, or returned no module with the right output, or without a head where the
+            recipe asks for one.
         IcfError: model.freeze names no module that can be the last of a frozen part.
     """
     seed = derive_seed(plan.recipe.train.seed, Purpose.MODEL, fold)
@@ -45,7 +50,11 @@ def build_model(plan: Plan, num_classes: int, spec: Preprocessing, fold: int, *,
         pretrained=pretrained,
     )
     model: nn.Module = build(plan.model, context)
-    freeze = plan.recipe.model.freeze
+    section, freeze = plan.recipe.model, plan.recipe.model.freeze
+    if section.head == "cosine":
+        use_cosine_head(model, find_head(model, num_classes, plan.model.source), section.head_scale, plan.model.source)
+    if section.head_dropout:
+        drop_before(find_head(model, num_classes, plan.model.source), section.head_dropout, section.dropout_samples)
     if freeze == "backbone":
         freeze_backbone(model, num_classes, plan.model.source)
     elif freeze != "none":
@@ -70,7 +79,8 @@ def find_head(model: nn.Module, num_classes: int, name: str) -> nn.Module:
     ]
     if not heads:
         raise PluginError(
-            f'{name}: no layer with {num_classes} outputs was found, so model.freeze can\'t be "backbone"'
+            f"{name}: no layer with {num_classes} outputs was found, which is what the classifier head is known by;"
+            ' model.freeze = "backbone", unfreeze, layer_decay, head_dropout and head = "cosine" need it'
         )
     return heads[-1]
 
@@ -86,17 +96,32 @@ def set_training_mode(model: nn.Module) -> None:
             module.eval()
 
 
-def group_parameters(model: nn.Module) -> list[dict[str, Any]]:
-    """Split trainable parameters: biases and normalisation scales are not decayed."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in trainable if parameter.ndim > 1]
-    plain = [parameter for parameter in trainable if parameter.ndim <= 1]
-    groups: list[dict[str, Any]] = []
-    if decayed:
-        groups.append({"params": decayed})
-    if plain:
-        groups.append({"params": plain, "weight_decay": 0.0})
-    return groups
+def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Tell whether a step of the optimizer computes gradients again, as SAM does."""
+    return bool(getattr(optimizer, "needs_closure", False))
+
+
+def check_closure(plan: Plan, optimizer: torch.optim.Optimizer, precision: torch.dtype | None) -> None:
+    """Raise IcfError for an optimizer that computes gradients again where these are scaled, in float16."""
+    if needs_closure(optimizer) and precision == torch.float16:
+        raise IcfError(
+            f"{plan.optimizer.source} computes gradients twice, which float16 does not allow; "
+            'use compute.precision = "bf16" or "fp32"'
+        )
+
+
+@contextlib.contextmanager
+def fixed_statistics(model: nn.Module) -> Iterator[None]:
+    """Keep the running statistics of batch normalisation as they are, for a second look at the same batch."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    momenta = [module.momentum for module in norms]
+    for module in norms:
+        module.momentum = 0.0
+    try:
+        yield
+    finally:
+        for module, momentum in zip(norms, momenta, strict=True):
+            module.momentum = momentum
 
 
 def choose_precision(wanted: str, model: nn.Module, device: torch.device) -> torch.dtype | None:

@@ -75,7 +75,7 @@ def stir(soup: Weights, weights: Weights, count: int) -> Weights:
 def score_validation(trainer: Trainer) -> float:
     """Return the selecting metric of the present weights on the fold's validation rows."""
     data, plan = trainer.data, trainer.job.plan
-    size = plan.recipe.inference.batch_size
+    size = trainer.job.predicts.batch_size
     with blame(plan.model, "in validation"):
         logits = predict_logits(trainer.model, trainer.batches, data.val_rows, size, trainer.device, trainer.precision)
     score = build_metrics(plan, len(data.classes))[plan.metrics[0].key]

@@ -22,9 +22,17 @@ from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.training.averaging import WeightAverage, build_average
 from icf.pipeline.training.batches import Batches
 from icf.pipeline.training.fold_data import FoldData
+from icf.pipeline.training.layers import (
+    Layer,
+    choose_layers,
+    count_open,
+    list_trained,
+    open_layers,
+)
 from icf.pipeline.training.loader import Loader
 from icf.pipeline.training.mixing import Mixing, WeightedTargets, build_mixing, weigh_targets
-from icf.pipeline.training.network import build_model, choose_device, choose_precision, group_parameters
+from icf.pipeline.training.network import build_model, check_closure, choose_device, choose_precision
+from icf.pipeline.training.parameters import choose_settings, group_parameters, read_rates
 from icf.pipeline.training.team import Team
 
 
@@ -79,6 +87,8 @@ class Trainer:
     scaler: torch.amp.GradScaler
     steps: int
     average: WeightAverage | None = None
+    layers: list[Layer] = field(default_factory=list)
+    """What model.unfreeze opens, from the input to the head."""
     state: TrainingState = field(default_factory=TrainingState)
 
 
@@ -92,9 +102,12 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     whole = build_model(plan, classes, data.preprocessing, job.fold).to(device)
     embeddings = read_embedding_files(job.run_folder)
     model, batches = _choose_network(job, data, whole, embeddings, device)
+    layers = choose_layers(plan, whole, classes)
+    settings = choose_settings(plan, whole, layers)
+    groups = group_parameters(model, settings)
     optimizer: torch.optim.Optimizer = build(
         plan.optimizer,
-        OptimizerContext(parameter_groups=group_parameters(model), seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold)),
+        OptimizerContext(parameter_groups=groups, seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold)),
     )
     counts = np.bincount(data.train_targets, minlength=classes).astype(np.int64)
     loss_context = LossContext(
@@ -114,6 +127,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     )
     open_images = partial(open_train_images, plan, data.train_pixels, data.preprocessing, device)
     precision = choose_precision(job.precision, whole, device)
+    check_closure(plan, optimizer, precision)
     return Trainer(
         job=job,
         data=data,
@@ -126,16 +140,24 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         precision=precision,
         criterion=criterion.to(device),
         optimizer=optimizer,
-        base_rates=[group["lr"] for group in optimizer.param_groups],
+        base_rates=read_rates(plan.optimizer, optimizer, settings),
         schedule=schedule,
         order=order,
         batches=batches,
         loader=Loader(recipe.compute.prefetch, batches, open_images, device, count_spare_cores(job, device)),
-        mixing=build_mixing(plan, classes, data.preprocessing),
+        mixing=build_mixing(plan, data.classes, data.preprocessing),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         steps=steps,
         average=build_average(recipe.train, model),
+        layers=list_trained(layers),
     )
+
+
+def thaw(trainer: Trainer) -> None:
+    """Let those layers be trained that model.unfreeze says for the epoch."""
+    unfreeze = trainer.job.plan.recipe.model.unfreeze
+    if unfreeze and open_layers(trainer.layers, count_open(unfreeze, trainer.state.epoch, len(trainer.layers))):
+        trainer.network = trainer.team.wrap(trainer.model)  # a team averages the gradients that there were then
 
 
 def count_spare_cores(job: FoldJob, device: torch.device) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from icf.components import EnsemblerContext
@@ -14,7 +16,7 @@ from icf.plan import Plan
 ROWS = 64
 
 
-def try_components(plan: Plan, num_classes: int, members: int, spec: Preprocessing) -> None:
+def try_components(plan: Plan, classes: Sequence[str], members: int, spec: Preprocessing) -> None:
     """Score and join made-up rows, and build the transforms and mixers of training.
 
     Raises:
@@ -22,7 +24,8 @@ def try_components(plan: Plan, num_classes: int, members: int, spec: Preprocessi
     """
     for choice in plan.train_transforms:
         build_transform(choice, spec.context())
-    build_mixing(plan, num_classes, spec)
+    build_mixing(plan, classes, spec)
+    num_classes = len(classes)
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet(np.ones(num_classes), (members, ROWS))
     combine_members(plan.ensembler, EnsemblerContext(num_classes=num_classes), probabilities)
