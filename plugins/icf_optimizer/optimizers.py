@@ -1,4 +1,4 @@
-"""Optimizers of torch and timm, over the parameter groups of the run.
+"""Optimizers of torch, over the parameter groups of the run.
 
 A group's own ``weight_decay`` wins over the parameter of the same name: that is how biases and norm
 layers stay free of it.
@@ -8,21 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import timm.optim
 import torch
 
 import icf
 
 if TYPE_CHECKING:
-    from icf_optimizer.plugin import AdamParams, AdamPParams, AdamWParams, LionParams, MuonParams, SGDParams
-
-timm_optim: Any = timm.optim
-"""timm does not mark as exported what its documentation names."""
+    from icf_optimizer.plugin import AdamParams, AdamWParams, SGDParams
 
 
 def sgd(params: SGDParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.SGD. Raises PluginError if there is nothing to train."""
-    groups = _parameter_groups(ctx)
+    groups = list_groups(ctx)
     return torch.optim.SGD(
         groups,
         lr=params.lr,
@@ -35,7 +31,7 @@ def sgd(params: SGDParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
 
 def adam(params: AdamParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.Adam. Raises PluginError if there is nothing to train."""
-    groups = _parameter_groups(ctx)
+    groups = list_groups(ctx)
     return torch.optim.Adam(
         groups,
         lr=params.lr,
@@ -48,7 +44,7 @@ def adam(params: AdamParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer
 
 def adamw(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.AdamW. Raises PluginError if there is nothing to train."""
-    groups = _parameter_groups(ctx)
+    groups = list_groups(ctx)
     return torch.optim.AdamW(
         groups,
         lr=params.lr,
@@ -62,7 +58,7 @@ def adamw(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimiz
 def radam(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.RAdam with decoupled weight decay. Raises PluginError if there is nothing to train."""
     return torch.optim.RAdam(
-        _parameter_groups(ctx),
+        list_groups(ctx),
         lr=params.lr,
         betas=params.betas,
         eps=params.eps,
@@ -71,48 +67,7 @@ def radam(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimiz
     )
 
 
-def adamp(params: AdamPParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
-    """Build timm's AdamP. Raises PluginError if there is nothing to train."""
-    optimizer: torch.optim.Optimizer = timm_optim.AdamP(
-        _parameter_groups(ctx),
-        lr=params.lr,
-        betas=params.betas,
-        eps=params.eps,
-        weight_decay=params.weight_decay,
-        delta=params.delta,
-        wd_ratio=params.decay_ratio,
-        nesterov=params.nesterov,
-    )
-    return optimizer
-
-
-def lion(params: LionParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
-    """Build timm's Lion. Raises PluginError if there is nothing to train."""
-    optimizer: torch.optim.Optimizer = timm_optim.Lion(
-        _parameter_groups(ctx), lr=params.lr, betas=params.betas, weight_decay=params.weight_decay
-    )
-    return optimizer
-
-
-def muon(params: MuonParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
-    """Build timm's Muon: orthogonalised steps for matrices and kernels, AdamW for biases and norm layers.
-
-    A convolution's kernel is a matrix of outputs by all else. Steps are as large as those of AdamW (Liu et al. 2025,
-    arXiv:2502.16982, equation 4), so one learning rate serves both. Raises PluginError if there is nothing to train.
-    """
-    optimizer: torch.optim.Optimizer = timm_optim.Muon(
-        _parameter_groups(ctx),
-        lr=params.lr,
-        weight_decay=params.weight_decay,
-        momentum=params.momentum,
-        nesterov=params.nesterov,
-        ns_coefficients="original",
-        adjust_lr_fn="match_rms_adamw",
-    )
-    return optimizer
-
-
-def _parameter_groups(ctx: icf.OptimizerContext) -> list[dict[str, Any]]:
+def list_groups(ctx: icf.OptimizerContext) -> list[dict[str, Any]]:
     """Return the groups that have parameters, as copies: torch empties generators and changes dicts."""
     groups = [{**group, "params": list(group["params"])} for group in ctx.parameter_groups]
     trainable = [group for group in groups if group["params"]]

@@ -121,7 +121,7 @@ class SAMParams(icf.Params):
         default=0.05,
         gt=0,
         le=100,
-        description="How far away the loss is looked at, as a length of all weights together",
+        description="How far away the loss is looked at: the length of the move of all weights",
     )
     adaptive: bool = Field(
         default=False, description="Measure that in proportion to each weight (ASAM); rho is then about 10 times larger"
@@ -165,7 +165,7 @@ def icf_optimizers() -> Iterable[icf.Optimizer]:
     )
     yield icf.Optimizer(
         name="adamp",
-        factory="icf_optimizer.optimizers:adamp",
+        factory="icf_optimizer.timm_optimizers:adamp",
         params=AdamPParams,
         summary="Adam without the part of a step that only makes weights longer",
         source="Heo et al. 2021, arXiv:2006.08217",
@@ -173,7 +173,7 @@ def icf_optimizers() -> Iterable[icf.Optimizer]:
     )
     yield icf.Optimizer(
         name="lion",
-        factory="icf_optimizer.optimizers:lion",
+        factory="icf_optimizer.timm_optimizers:lion",
         params=LionParams,
         summary="Steps of one size, by the sign of the momentum",
         source="Chen et al. 2023, arXiv:2302.06675",
@@ -181,7 +181,7 @@ def icf_optimizers() -> Iterable[icf.Optimizer]:
     )
     yield icf.Optimizer(
         name="muon",
-        factory="icf_optimizer.optimizers:muon",
+        factory="icf_optimizer.timm_optimizers:muon",
         params=MuonParams,
         summary="Orthogonalised steps of matrices and kernels, AdamW for the others",
         source="Jordan et al. 2024, Muon; Liu et al. 2025, arXiv:2502.16982",

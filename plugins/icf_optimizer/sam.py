@@ -36,7 +36,7 @@ class SAM(torch.optim.Optimizer):
         self.state = self.base.state
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override] # it needs the closure
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Do one step with the gradients that there are, and those that ``closure`` computes; return its loss."""
         if closure is None:
             raise icf.PluginError("optimizer/sam computes gradients twice: call step with a function that does it")
@@ -52,10 +52,11 @@ class SAM(torch.optim.Optimizer):
         return loss
 
     def _find_offsets(self, parameters: list[torch.Tensor]) -> list[torch.Tensor]:
-        sizes = [parameter.abs() if self.adaptive else torch.ones_like(parameter) for parameter in parameters]
-        scaled = [size * parameter.grad for size, parameter in zip(sizes, parameters, strict=True)]
-        if not scaled:
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if not gradients:
             return []
+        sizes = [parameter.abs() if self.adaptive else torch.ones_like(parameter) for parameter in parameters]
+        scaled = [size * gradient for size, gradient in zip(sizes, gradients, strict=True)]
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(item) for item in scaled]))
         return [size * item * (self.rho / (norm + 1e-12)) for size, item in zip(sizes, scaled, strict=True)]
 
