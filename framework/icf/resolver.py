@@ -47,7 +47,7 @@ class Resolver:
             where = toml_path(*table.path)
             self.warnings.append(f"{where}: '{table.ref}' is deprecated: {entry.descriptor.deprecated}")
         nested = self.choose_nested(params, table.path)
-        return None if nested is None else _make_choice(entry, params, table.name, nested)
+        return None if nested is None else _make_choice(entry, params, table, nested)
 
     def choose_nested(self, params: Params, path: Place = ()) -> dict[Place, Choice] | None:
         """Return the components among parameters, by their place in these; None if one can't be used."""
@@ -80,7 +80,7 @@ class Resolver:
         return tuple(observers)
 
 
-def _make_choice(entry: Entry, params: Params, name: str | None, nested: Mapping[Place, Choice]) -> Choice:
+def _make_choice(entry: Entry, params: Params, table: ComponentTable, nested: Mapping[Place, Choice]) -> Choice:
     descriptor = entry.descriptor
     filled = params.model_dump(mode="json")
     for place, choice in nested.items():
@@ -88,7 +88,8 @@ def _make_choice(entry: Entry, params: Params, name: str | None, nested: Mapping
     return Choice(
         ref=entry.ref,
         kind=entry.kind,
-        name=name,
+        name=table.name,
+        attribute=table.attribute,
         factory=descriptor.factory,
         params_type=f"{type(params).__module__}:{type(params).__qualname__}",
         params=filled,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -21,13 +21,6 @@ class WeightedSum(nn.Module):
         super().__init__()
         self.losses = nn.ModuleList(losses)
         self.weights = tuple(weights)
-
-    def start_epoch(self, epoch: int) -> None:
-        """Tell the losses that want to know."""
-        for loss in self.losses:
-            start_epoch: Any = getattr(loss, "start_epoch", None)
-            if start_epoch is not None:
-                start_epoch(epoch)
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the sum of the losses of logits [N, K] for targets int64 [N]."""

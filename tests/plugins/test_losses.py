@@ -249,15 +249,6 @@ def test_a_sum_is_the_weighted_sum_of_its_losses(tmp_path: Path) -> None:
     torch.testing.assert_close(plan.loss.build(CONTEXT)(logits, targets), expected)
 
 
-def test_a_sum_tells_its_losses_the_epoch(tmp_path: Path) -> None:
-    terms = '[{use="loss/ldam", weighted_from=0.5}, "loss/cross-entropy"]'
-    loss = read(tmp_path, f"loss.losses={terms}").loss.build(CONTEXT)
-    loss.start_epoch(4)
-    assert not loss.losses[0].is_weighted
-    loss.start_epoch(5)
-    assert loss.losses[0].is_weighted
-
-
 def test_mistakes_in_a_sum_are_told_where_they_are(tmp_path: Path) -> None:
     terms = '[{use="loss/focal", gama=2}, {use="loss/focal", gamma=-1, weight=0}, "loss/foca", "metric/accuracy"]'
     with pytest.raises(RecipeError) as found:

@@ -10,6 +10,7 @@ from typing import Protocol
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.files import read_json
 from icf.pipeline.folder import FoldFolder, RunFolder
+from icf.pipeline.training.output import Output
 from icf.plan import Plan
 from icf.sections import Inference
 
@@ -40,7 +41,8 @@ class FoldJob:
     """Train one fold of a plan in a run folder, with ``threads`` CPU threads; ``key`` names its inputs.
 
     ``concurrent`` processes like this one share the machine; ``precision`` is one of compute.precision, where "auto"
-    leaves the choice to the rule, where the fold is trained; ``prediction`` is None for what the recipe says.
+    leaves the choice to the rule, where the fold is trained; ``prediction`` is None for what the recipe says;
+    ``compiled`` tells whether torch.compile makes code for the network, if it can.
     """
 
     plan: Plan
@@ -51,6 +53,7 @@ class FoldJob:
     concurrent: int = 1
     precision: str = "auto"
     prediction: Prediction | None = None
+    compiled: bool = False
 
     @property
     def predicts(self) -> Prediction:
@@ -92,6 +95,7 @@ class Placement:
     precision: str = "auto"
     fold_threads: tuple[int, ...] = ()
     prediction: Prediction | None = None
+    compiled: bool = False
 
     @property
     def cpus(self) -> int:
@@ -115,6 +119,7 @@ class Workload:
     images: int
     num_classes: int
     preprocessing: Preprocessing
+    output: Output
     earlier: Placement | None = None
 
     @property

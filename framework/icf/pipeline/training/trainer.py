@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from icf.components import IntArray, LossContext, OptimizerContext, SamplerContext, Schedule, SchedulerContext
+from icf.components import IntArray, OptimizerContext, SamplerContext, Schedule, SchedulerContext
 from icf.pipeline.cache import count_cores
 from icf.pipeline.data.inputs import Inputs, open_train_images
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, Embeddings, read_embedding_files
@@ -21,6 +21,7 @@ from icf.pipeline.results.products import CheckedSchedule, build, build_sampler
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.training.averaging import WeightAverage, build_average
 from icf.pipeline.training.batches import Batches
+from icf.pipeline.training.compiling import UncompiledError, compile_network
 from icf.pipeline.training.fold_data import FoldData
 from icf.pipeline.training.layers import (
     Layer,
@@ -31,16 +32,27 @@ from icf.pipeline.training.layers import (
 )
 from icf.pipeline.training.loader import Loader
 from icf.pipeline.training.mixing import Mixing, WeightedTargets, build_mixing, weigh_targets
-from icf.pipeline.training.network import build_model, check_closure, choose_device, choose_precision
+from icf.pipeline.training.network import (
+    build_model,
+    check_closure,
+    choose_device,
+    choose_precision,
+    needs_closure,
+    set_training_mode,
+)
 from icf.pipeline.training.parameters import choose_settings, group_parameters, read_rates
 from icf.pipeline.training.team import Team
 
 
 @dataclass
 class TrainingState:
-    """What an epoch changes beside weights and optimizer; plain data, stored in every checkpoint."""
+    """What training changes beside weights and optimizer; plain data, stored in every checkpoint."""
 
     epoch: int = 0
+    step: int = 0
+    """Steps that are done of an epoch that is not."""
+    losses: list[float] = field(default_factory=list)
+    """Each rank's sum of the losses of these steps."""
     best_epoch: int = -1
     best_score: float = math.nan
     stale: int = 0
@@ -89,7 +101,11 @@ class Trainer:
     average: WeightAverage | None = None
     layers: list[Layer] = field(default_factory=list)
     """What model.unfreeze opens, from the input to the head."""
+    attempt: str = ""
+    """Its name; written where others would see it."""
     state: TrainingState = field(default_factory=TrainingState)
+    compiler: str = "not used"
+    """What became of compiling, in words."""
 
 
 def build_trainer(job: FoldJob, team: Team) -> Trainer:
@@ -99,10 +115,10 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     data = FoldData.open(job)
     seed = recipe.train.seed
     classes = len(data.classes)
-    whole = build_model(plan, classes, data.preprocessing, job.fold).to(device)
+    whole = build_model(plan, data.output, data.preprocessing, job.fold).to(device)
     embeddings = read_embedding_files(job.run_folder)
     model, batches = _choose_network(job, data, whole, embeddings, device)
-    layers = choose_layers(plan, whole, classes)
+    layers = choose_layers(plan, whole, data.output.units)
     settings = choose_settings(plan, whole, layers)
     groups = group_parameters(model, settings)
     optimizer: torch.optim.Optimizer = build(
@@ -110,13 +126,8 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         OptimizerContext(parameter_groups=groups, seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold)),
     )
     counts = np.bincount(data.train_targets, minlength=classes).astype(np.int64)
-    loss_context = LossContext(
-        num_classes=classes,
-        class_counts=counts,
-        seed=derive_seed(seed, Purpose.LOSS, job.fold),
-        epochs=recipe.train.epochs,
-    )
-    criterion = build(plan.loss, loss_context)
+    loss_seed = derive_seed(seed, Purpose.LOSS, job.fold)
+    criterion = data.output.build_criterion(plan, counts, loss_seed)
     sampler_seed = derive_seed(seed, Purpose.SAMPLER, job.fold)
     context = SamplerContext(targets=data.train_targets, num_classes=classes, seed=sampler_seed)
     order = build_sampler(plan.sampler, context)
@@ -153,6 +164,24 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     )
 
 
+def use_compiler(trainer: Trainer) -> None:
+    """Let steps go through compiled code, if it can be made; ``trainer.model`` and its weights stay what they are."""
+    train = trainer.job.plan.recipe.train
+    rows = trainer.data.train_rows[: -(-train.batch_size // train.accumulate)]
+    set_training_mode(trainer.network)
+    try:
+        if trainer.team.size > 1:
+            raise UncompiledError("several workers train the fold together")
+        if needs_closure(trainer.optimizer):
+            raise UncompiledError("the optimizer looks at each batch twice")
+        if trainer.job.plan.recipe.model.unfreeze:
+            raise UncompiledError("model.unfreeze changes what is trained")
+        trainer.network = compile_network(trainer.network, trainer.batches.read(rows), trainer.precision)
+        trainer.compiler = "used"
+    except UncompiledError as error:
+        trainer.compiler = f"not used: {error}"
+
+
 def thaw(trainer: Trainer) -> None:
     """Let those layers be trained that model.unfreeze says for the epoch."""
     unfreeze = trainer.job.plan.recipe.model.unfreeze
@@ -183,12 +212,12 @@ def cut_batch(trainer: Trainer, batch: IntArray, step: int) -> list[Piece]:
 
 def mix_piece(trainer: Trainer, piece: Piece, images: torch.Tensor) -> tuple[torch.Tensor, WeightedTargets]:
     """Return network inputs, mixed in the epochs that are, and what they are compared with."""
-    batches, targets = trainer.batches, torch.from_numpy(trainer.data.targets[piece.rows])
+    batches, expected = trainer.batches, trainer.data.expect_trained(piece.rows)
     if not trainer.mixing.is_active(trainer.state.epoch):
-        return images, [(targets, 1.0)]
+        return images, [(expected, 1.0)]
     assert isinstance(batches, Batches)  # noqa: S101 - for the type checker: what is mixed has no embeddings
-    mixed = trainer.mixing.mix(images, targets, piece.seed)
-    return batches.normalise(mixed.images), weigh_targets(targets, mixed)
+    mixed = trainer.mixing.mix(images, torch.from_numpy(trainer.data.trained[piece.rows]), piece.seed)
+    return batches.normalise(mixed.images), weigh_targets(expected, mixed)
 
 
 def _choose_network(
@@ -197,5 +226,5 @@ def _choose_network(
     """Return what is trained and what feeds it: the part after the frozen one if there are embeddings, or all."""
     if embeddings is None:
         return whole, open_train_images(job.plan, data.train_pixels, data.preprocessing, device)
-    rest = take_rest(job.plan, whole, len(data.classes))
+    rest = take_rest(job.plan, whole, data.output.units)
     return with_dropout(rest, embeddings.dropout), Embeddings(embeddings.train, embeddings, device)

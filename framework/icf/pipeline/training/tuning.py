@@ -77,7 +77,7 @@ def tune(plan: Plan, work: Workload, device: str, places: int, measure: Measure 
         return {_describe(candidate): speed for candidate, speed in speeds.items()}
 
     try:
-        named = recall_or_measure(_list_causes(plan, work), [_describe(one) for one in candidates], measure_named)
+        named = recall_or_measure(list_causes(plan, work), [_describe(one) for one in candidates], measure_named)
     # Whatever a component raises, the folds will raise and explain.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         return Tuning(*default, f"not measured: {one_line(error)}")
@@ -150,17 +150,17 @@ def _apply_rule(plan: Plan, work: Workload, device: str) -> str:
     if wanted != "auto":
         return wanted
     try:
-        model = build_model(plan, work.num_classes, work.preprocessing, fold=0, pretrained=False)
+        model = build_model(plan, work.output, work.preprocessing, fold=0, pretrained=False)
         dtype = choose_precision(wanted, model, torch.device(device))
     except (Exception, SystemExit):  # noqa: BLE001 - a plugin may raise anything; its fold tells it
         return "auto"
     return next(name for name, known in PRECISIONS.items() if known == dtype)
 
 
-def _list_causes(plan: Plan, work: Workload) -> list[object]:
+def list_causes(plan: Plan, work: Workload) -> list[object]:
     """Return everything that speeds depend on."""
     parts = [choice.model_dump(mode="json") for choice in (plan.model, plan.loss, plan.optimizer)]
     spec, train = work.preprocessing, plan.recipe.train
-    shape = [spec.channels, *spec.image_size, work.num_classes, train.batch_size, train.accumulate]
+    shape = [spec.channels, *spec.image_size, work.output.model_dump(mode="json"), train.batch_size, train.accumulate]
     machine = [read_processor(), count_cores(), torch.__version__, plan.recipe.compute.threads]
     return [parts, shape, machine]
