@@ -48,7 +48,7 @@ from icf.errors import BadImagesError, DataError, IcfError, PluginError, Problem
 from icf.events import EpochEnd, FoldEnd, FoldStart, RunEnd, RunStart
 from icf.hookspecs import hookimpl
 from icf.local import local_module
-from icf.params import Params
+from icf.params import Nested, NestedLoss, NestedOptimizer, Params
 
 __version__ = "0.1.0"
 
@@ -83,6 +83,9 @@ __all__ = [
     "Model",
     "ModelContext",
     "ModelInfo",
+    "Nested",
+    "NestedLoss",
+    "NestedOptimizer",
     "Optimizer",
     "OptimizerContext",
     "Params",

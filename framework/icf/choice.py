@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from icf.components import ModelInfo
 from icf.errors import IcfError, PluginError, one_line
+from icf.nested import bind_nested
 from icf.params import Params
 from icf.plugins import load_object
 
@@ -23,6 +25,7 @@ class Choice(Frozen):
     """A component that the recipe chose: its filled parameters, what builds it and where it comes from.
 
     ``name`` is what the recipe calls it, as it may call a metric, and ``attribute`` what a metric scores.
+    ``nested`` are components among the parameters, by their place in these, such as ``losses[0]``.
     """
 
     ref: str
@@ -37,6 +40,7 @@ class Choice(Frozen):
     inspect: str | None = None
     maximize: bool = True
     local_code: bool = False
+    nested: dict[str, Choice] = {}
 
     @property
     def key(self) -> str:
@@ -50,6 +54,12 @@ class Choice(Frozen):
         an IcfError of the plugin's own passes unchanged.
         """
         return self._call(self.factory, ctx)
+
+    def walk(self) -> Iterator[Choice]:
+        """Yield this component and all nested ones."""
+        yield self
+        for choice in self.nested.values():
+            yield from choice.walk()
 
     def resolve(self) -> None:
         """Import what the component needs; raises PluginError for a string that does not resolve."""
@@ -75,7 +85,9 @@ class Choice(Frozen):
         params_type: type[Params] = self._load(self.params_type)
         function = self._load(path)
         try:
-            return function(params_type.model_validate(self.params), ctx)
+            params = params_type.model_validate(self.params)
+            bind_nested(params, {place: choice.build for place, choice in self.nested.items()})
+            return function(params, ctx)
         except IcfError:
             raise
         except (Exception, SystemExit) as error:

@@ -12,14 +12,12 @@ from pydantic import ValidationError
 
 import icf
 from icf.choice import Choice, Frozen, ObserverChoice
-from icf.errors import PluginError, Problem, RecipeError, one_line
+from icf.errors import PluginError, Problem, RecipeError
 from icf.local import LocalPlugin, read_local_plugins
-from icf.params import Params
-from icf.plugins import Catalogue, Entry, load_plugins, plugin_names
+from icf.plugins import Catalogue, load_plugins, plugin_names
 from icf.recipe import (
     COMPONENT_SECTIONS,
     TRANSFORM_LISTS,
-    ComponentTable,
     RawRecipe,
     Recipe,
     component_tables,
@@ -29,6 +27,7 @@ from icf.recipe import (
     plain,
     read_recipe,
 )
+from icf.resolver import Resolver
 from icf.validation import find_problems, toml_path
 
 __all__ = ["Choice", "ObserverChoice", "Plan", "load_plan", "make_plan"]
@@ -71,15 +70,16 @@ class Plan(Frozen):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def choices(self) -> tuple[Choice, ...]:
-        """Return every component that the recipe chose."""
+        """Return every component that the recipe chose, nested ones among them."""
         single = (getattr(self, kind) for kind in COMPONENT_SECTIONS.values())
         heads = (choice for choice in self.head_losses if choice is not None)
-        return (*single, *self.metrics, *self.shared_transforms, *self.train_transforms, *self.mixers, *heads)
+        return _flatten((*single, *self.metrics, *self.shared_transforms, *self.train_transforms, *self.mixers, *heads))
 
     def find_local_plugins(self, choices: Collection[Choice]) -> tuple[LocalPlugin, ...]:
         """Return the local plugins whose code some of the choices execute."""
-        names = plugin_names(choice.ref for choice in choices)
-        return _select(self.local_plugins, names, any(choice.local_code for choice in choices))
+        used = _flatten(choices)
+        names = plugin_names(choice.ref for choice in used)
+        return _select(self.local_plugins, names, any(choice.local_code for choice in used))
 
     def filled_recipe(self) -> RawRecipe:
         """Return the recipe with every default and every parameter of its components filled in."""
@@ -127,6 +127,10 @@ def _select(local: Iterable[LocalPlugin], names: Collection[str], local_code: bo
     return tuple(
         plugin for plugin in local if (plugin.has_hooks and plugin.name in names) or (plugin.folder and local_code)
     )
+
+
+def _flatten(choices: Iterable[Choice]) -> tuple[Choice, ...]:
+    return tuple(item for choice in choices for item in choice.walk())
 
 
 def _as_table(choice: Choice) -> dict[str, Any]:
@@ -187,7 +191,7 @@ def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str, local: Sequence[L
     them.
     """
     recipe, problems = parse_recipe(raw)
-    resolver = _Resolver(catalogue)
+    resolver = Resolver(catalogue)
     data = plain(raw)
     choices = {table.path: resolver.choose(table) for table in component_tables(data)}
     observers = resolver.observe(data.get("observers", []))
@@ -196,8 +200,9 @@ def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str, local: Sequence[L
         raise RecipeError(f"recipe '{name}' can't be used", problems)
     resolved = {path: choice for path, choice in choices.items() if choice is not None}
     single = {kind: resolved[(section,)] for section, kind in COMPONENT_SECTIONS.items()}
-    used = plugin_names([*(choice.ref for choice in resolved.values()), *(item.name for item in observers)])
-    kept = _select(local, used, any(choice.local_code for choice in resolved.values()))
+    chosen = _flatten(resolved.values())
+    used = plugin_names([*(choice.ref for choice in chosen), *(item.name for item in observers)])
+    kept = _select(local, used, any(choice.local_code for choice in chosen))
     unused = [_explain_unused(plugin) for plugin in local if plugin not in kept]
     return Plan(
         icf_version=icf.__version__,
@@ -244,73 +249,3 @@ def _find_repeated_keys(choices: Mapping[tuple[str | int, ...], Choice | None]) 
         taken.setdefault(choice.key, toml_path(*path))
         seen.append(choice)
     return problems
-
-
-class _Resolver:
-    """Looks names up in a catalogue and checks parameters, collecting what is wrong."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.catalogue = catalogue
-        self.problems: list[Problem] = []
-        self.warnings: list[str] = []
-
-    def choose(self, table: ComponentTable) -> Choice | None:
-        try:
-            entry = self.catalogue.find(table.kind, table.ref)
-        except PluginError as error:
-            self.problems.append(Problem(toml_path(*table.path), str(error)))
-            return None
-        params_type = entry.descriptor.params
-        try:
-            choice = _make_choice(entry, params_type.model_validate(table.params), table)
-        except ValidationError as error:
-            found = find_problems(error, table.params, params_type, table.path)
-            source = f"[{entry.ref}, {entry.plugin.source}]"
-            self.problems += [Problem(problem.where, f"{problem.message} {source}") for problem in found]
-            return None
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a validator is a plugin's code, too
-            message = f"{entry.kind} '{entry.ref}' ({entry.plugin.source}) can't read its parameters: {one_line(error)}"
-            self.problems.append(Problem(toml_path(*table.path), message))
-            return None
-        if entry.descriptor.deprecated is not None:
-            where = toml_path(*table.path)
-            self.warnings.append(f"{where}: '{table.ref}' is deprecated: {entry.descriptor.deprecated}")
-        return choice
-
-    def observe(self, names: Any) -> tuple[ObserverChoice, ...]:
-        observers = []
-        for index, name in enumerate(names if isinstance(names, list) else ()):
-            if not isinstance(name, str):
-                continue
-            try:
-                plugin = self.catalogue.observer(name)
-            except PluginError as error:
-                self.problems.append(Problem(toml_path("observers", index), str(error)))
-            else:
-                observers.append(
-                    ObserverChoice(
-                        name=name,
-                        module=plugin.module,
-                        distribution=plugin.distribution,
-                        version=plugin.version,
-                    )
-                )
-        return tuple(observers)
-
-
-def _make_choice(entry: Entry, params: Params, table: ComponentTable) -> Choice:
-    descriptor = entry.descriptor
-    return Choice(
-        ref=entry.ref,
-        kind=entry.kind,
-        name=table.name,
-        attribute=table.attribute,
-        factory=descriptor.factory,
-        params_type=f"{type(params).__module__}:{type(params).__qualname__}",
-        params=params.model_dump(mode="json"),
-        distribution=entry.plugin.distribution,
-        version=entry.plugin.version,
-        inspect=getattr(descriptor, "inspect", None),
-        maximize=getattr(descriptor, "maximize", True),
-        local_code=descriptor.local_code,
-    )

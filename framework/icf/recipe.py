@@ -12,6 +12,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from icf.errors import Problem
+from icf.nested import list_names
 from icf.overrides import RawRecipe, read_recipe
 from icf.sections import ComponentSection, Metrics, MetricSection, Recipe
 from icf.validation import find_problems
@@ -153,10 +154,15 @@ def _head_losses(targets: Any) -> Iterator[ComponentTable]:
 
 
 def named_refs(raw: RawRecipe) -> list[str]:
-    """Return every component and observer that a raw recipe names or leaves at its default."""
+    """Return every component and observer that a raw recipe names or leaves at its default.
+
+    A text among the parameters of a component may name another; which plugins there are tells whether it does.
+    """
     observers = raw.get("observers", [])
     listed = [item for item in observers if isinstance(item, str)] if isinstance(observers, list) else []
-    return [table.ref for table in component_tables(raw)] + listed
+    tables = list(component_tables(raw))
+    nested = [name for table in tables for name in list_names(table.params)]
+    return [*(table.ref for table in tables), *nested, *listed]
 
 
 def to_toml(recipe: RawRecipe) -> str:

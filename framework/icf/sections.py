@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, field_validator, model_validator
+
+from icf.params import NamedComponent
 
 Count = Annotated[int, Strict(), Field(ge=1)]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
@@ -21,22 +24,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-class ComponentSection(BaseModel):
-    """A component and its parameters: every key but ``use`` (and a section's own keys) is a parameter."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=(), ser_json_inf_nan="constants")
-
-    use: str = Field(description="Name of the component, 'plugin/component'")
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The parameters that the recipe gives, not yet checked by the component."""
-        return dict(self.model_extra or {})
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_bare_name(cls, value: Any) -> Any:
-        return {"use": value} if isinstance(value, str) else value
+class ComponentSection(NamedComponent):
+    """A table of the recipe that names a component: every key but ``use`` and its own keys is a parameter."""
 
 
 class Problem(Section):
@@ -159,6 +148,12 @@ class ModelSection(ComponentSection):
     dropout_samples: Annotated[int, Strict(), Field(ge=1, le=64)] = Field(
         default=1, description="Times that the head sees an image in a step, each with other features set to zero"
     )
+    head: Literal["own", "cosine"] = Field(
+        default="own",
+        description="'own': the head that the network has; 'cosine': logits are head_scale times the cosine of features"
+        " and class weights, as loss/arcface needs",
+    )
+    head_scale: Positive = Field(default=30.0, description="With a cosine head: factor of the cosines")
     views: Count | None = Field(
         default=None,
         description="Augmented versions of a training image, of which every epoch takes one; left out: 4 with"
@@ -176,6 +171,37 @@ class ModelSection(ComponentSection):
         if self.dropout_samples > 1 and not self.head_dropout:
             raise ValueError("dropout_samples above 1 needs head_dropout above 0: the samples would be equal")
         return self
+
+
+class ParameterGroup(Section):
+    """Parameters of the network that are trained otherwise than the others."""
+
+    match: Annotated[str, Field(min_length=1)] = Field(
+        description="Regular expression that is searched in the names of the network's parameters, such as '^head'"
+    )
+    lr_factor: Positive = Field(default=1.0, description="Factor of the learning rate")
+    weight_decay: Annotated[Number, Field(ge=0)] | None = Field(
+        default=None, description="Weight decay; left out: the optimizer's, and none for biases and norm layers"
+    )
+
+    @field_validator("match")
+    @classmethod
+    def _is_regular_expression(cls, text: str) -> str:
+        try:
+            re.compile(text)
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        return text
+
+
+class OptimizerSection(ComponentSection):
+    """How weights are changed."""
+
+    groups: tuple[ParameterGroup, ...] = Field(
+        default=(),
+        description="Parameters with settings of their own, as tables of 'match', a regular expression that is searched"
+        " in their names, 'lr_factor' and 'weight_decay'; the first that matches counts",
+    )
 
 
 class Train(Section):
@@ -397,8 +423,9 @@ class Recipe(Section):
     loss: Annotated[ComponentSection, BeforeValidator(_fill_use("loss/cross-entropy"))] = _component(
         "loss/cross-entropy", "What training minimises"
     )
-    optimizer: Annotated[ComponentSection, BeforeValidator(_fill_use("optimizer/adamw"))] = _component(
-        "optimizer/adamw", "How weights are changed"
+    optimizer: Annotated[OptimizerSection, BeforeValidator(_fill_use("optimizer/adamw"))] = Field(
+        default=OptimizerSection(use="optimizer/adamw"),
+        description="How weights are changed; optimizer/adamw if left out",
     )
     scheduler: Annotated[ComponentSection, BeforeValidator(_fill_use("scheduler/cosine"))] = _component(
         "scheduler/cosine", "How the learning rate changes"

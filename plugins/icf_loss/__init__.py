@@ -1,1 +1,1 @@
-"""Built-in icf plugin `loss`: cross-entropy and focal loss, both with class weights."""
+"""Built-in icf plugin `loss`: cross-entropy, losses for rare classes, wrong labels and margins, and sums of them."""

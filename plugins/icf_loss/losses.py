@@ -55,14 +55,19 @@ class Focal(nn.Module):
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean loss of logits [N, K] for targets int64 [N]."""
-        log_p = functional.log_softmax(logits.float(), dim=1).gather(1, targets[:, None]).squeeze(1)
-        # The slope of x^gamma at 0 is infinite for gamma < 1, and infinite times zero is not a number.
-        miss = (-torch.expm1(log_p)).clamp(min=torch.finfo(torch.float32).tiny)
-        losses = -(miss**self.gamma) * log_p
+        losses = focal_losses(logits, targets, self.gamma)
         if self.alpha is None:
             return losses.mean()
         weights = self.alpha[targets]
         return (weights * losses).sum() / weights.sum()
+
+
+def focal_losses(logits: torch.Tensor, targets: torch.Tensor, gamma: float) -> torch.Tensor:
+    """Return the focal loss of each row, float32 [N]."""
+    log_p = functional.log_softmax(logits.float(), dim=1).gather(1, targets[:, None]).squeeze(1)
+    # The slope of x^gamma at 0 is infinite for gamma < 1, and infinite times zero is not a number.
+    miss = (-torch.expm1(log_p)).clamp(min=torch.finfo(torch.float32).tiny)
+    return -(miss**gamma) * log_p
 
 
 def cross_entropy(params: CrossEntropyParams, ctx: icf.LossContext) -> nn.Module:

@@ -25,6 +25,18 @@ def balanced_weights(class_counts: icf.IntArray) -> icf.FloatArray:
     return np.asarray(class_counts.sum() / (len(class_counts) * counts), dtype=np.float64)
 
 
+def effective_weights(class_counts: icf.IntArray, beta: float) -> torch.Tensor:
+    """Return ``(1 - beta) / (1 - beta^rows)`` of each class, scaled so that they sum to K: float32 [K].
+
+    Cui et al. 2019, "Class-Balanced Loss Based on Effective Number of Samples", equation 2 and section 4. A class
+    without a training row is weighted as if it had one.
+    """
+    counts = np.maximum(class_counts, 1)
+    # expm1 and log1p, because 1 - beta^n is all rounding error for a beta near 1.
+    weights = 1 / -np.expm1(counts * np.log1p(beta - 1)) if beta > 0 else np.ones(len(counts))
+    return torch.from_numpy(weights * len(counts) / weights.sum()).float()
+
+
 def class_weights(choice: ClassWeights, ctx: icf.LossContext, field: str) -> torch.Tensor | None:
     """Return the weights as float32 [K], or None where all classes weigh the same.
 

@@ -1,1 +1,1 @@
-"""Built-in icf plugin `optimizer`: SGD, Adam and AdamW of torch."""
+"""Built-in icf plugin `optimizer`: SGD, Adam and its kin, Lion, Muon, and SAM around any of them."""

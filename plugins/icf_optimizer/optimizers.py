@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def sgd(params: SGDParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.SGD. Raises PluginError if there is nothing to train."""
-    groups = _parameter_groups(ctx)
+    groups = list_groups(ctx)
     return torch.optim.SGD(
         groups,
         lr=params.lr,
@@ -31,7 +31,7 @@ def sgd(params: SGDParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
 
 def adam(params: AdamParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.Adam. Raises PluginError if there is nothing to train."""
-    groups = _parameter_groups(ctx)
+    groups = list_groups(ctx)
     return torch.optim.Adam(
         groups,
         lr=params.lr,
@@ -44,7 +44,7 @@ def adam(params: AdamParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer
 
 def adamw(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.AdamW. Raises PluginError if there is nothing to train."""
-    groups = _parameter_groups(ctx)
+    groups = list_groups(ctx)
     return torch.optim.AdamW(
         groups,
         lr=params.lr,
@@ -55,7 +55,19 @@ def adamw(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimiz
     )
 
 
-def _parameter_groups(ctx: icf.OptimizerContext) -> list[dict[str, Any]]:
+def radam(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
+    """Build torch.optim.RAdam with decoupled weight decay. Raises PluginError if there is nothing to train."""
+    return torch.optim.RAdam(
+        list_groups(ctx),
+        lr=params.lr,
+        betas=params.betas,
+        eps=params.eps,
+        weight_decay=params.weight_decay,
+        decoupled_weight_decay=True,
+    )
+
+
+def list_groups(ctx: icf.OptimizerContext) -> list[dict[str, Any]]:
     """Return the groups that have parameters, as copies: torch empties generators and changes dicts."""
     groups = [{**group, "params": list(group["params"])} for group in ctx.parameter_groups]
     trainable = [group for group in groups if group["params"]]

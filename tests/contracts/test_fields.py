@@ -469,6 +469,7 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "ModelContext.pretrained": lambda w: of_folds(w.model, "pretrained") == [True, True, False, False],
     "LossContext.num_classes": lambda w: all_equal(w.loss, "num_classes", 2),
     "LossContext.class_counts": lambda w: [item.class_counts.tolist() for item in w.loss] == w.counts(),
+    "LossContext.epochs": lambda w: all_equal(w.loss, "epochs", 2),
     "LossContext.seed": lambda w: of_folds(w.loss, "seed") == seeds(Purpose.LOSS),
     "OptimizerContext.parameter_groups": lambda w: (
         w.parts.groups_seen == [[{"params": 1}, {"params": 1, "weight_decay": 0.0}]] * FOLDS

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from icf.params import Params
+from icf.params import Nested, Params
 
 _SIMPLE_NAMES = {
     int: "whole number",
@@ -86,6 +86,8 @@ def type_name(annotation: Any) -> str:
         return f"array of {type_name(arguments[0])}"
     if origin is dict:
         return f"table of {type_name(arguments[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, Nested):
+        return annotation.kind
     return "table" if isinstance(annotation, type) and issubclass(annotation, BaseModel) else str(annotation)
 
 

@@ -25,10 +25,17 @@ class LossContext:
     seed: int = 0
     """Differs from fold to fold."""
 
+    epochs: int = 1
+    """Epochs in the whole training."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(Component):
-    """A loss. Factory: ``(params, LossContext) -> nn.Module``: logits float [N, K], targets int64 [N] -> mean loss."""
+    """A loss. Factory: ``(params, LossContext) -> nn.Module``: logits float [N, K], targets int64 [N] -> mean loss.
+
+    A module that changes in the course of training, the loss or a part of it, has a method ``start_epoch(epoch)``: it
+    is called before each epoch, counted from 0, also in a training that is resumed.
+    """
 
     kind: ClassVar[str] = "loss"
 
@@ -38,7 +45,10 @@ class OptimizerContext:
     """What an optimizer may know."""
 
     parameter_groups: Iterable[dict[str, Any]]
-    """What is to be optimised, as torch.optim takes it; biases and norms are a group with a weight decay of 0."""
+    """What is to be optimised, as torch.optim takes it; biases and norms are a group with a weight decay of 0.
+
+    A group may have ``lr_scale``, by which the trainer multiplies its learning rate: the optimizer keeps it.
+    """
 
     seed: int = 0
     """Differs from fold to fold."""
@@ -46,7 +56,12 @@ class OptimizerContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(Component):
-    """An optimizer. Factory: ``(params, OptimizerContext) -> torch.optim.Optimizer``."""
+    """An optimizer. Factory: ``(params, OptimizerContext) -> torch.optim.Optimizer``.
+
+    One whose step computes gradients again, as SAM does, has an attribute ``needs_closure = True``. Its step is called
+    with a function, when the gradients of the batch are there; called, that computes those of the weights as they are
+    then, and returns the loss. Statistics of batch normalisation stay as they are.
+    """
 
     kind: ClassVar[str] = "optimizer"
 

@@ -26,10 +26,11 @@ from icf.pipeline.results.products import (
     check_loss,
 )
 from icf.pipeline.training.batches import Batches
-from icf.pipeline.training.layers import choose_layers, scale_rates
+from icf.pipeline.training.layers import choose_layers
 from icf.pipeline.training.mixing import build_mixing
-from icf.pipeline.training.network import build_model, choose_device, choose_precision, group_parameters, read_rates
+from icf.pipeline.training.network import build_model, choose_device, choose_precision, needs_closure
 from icf.pipeline.training.order import find_costly_orders, read_whole_images
+from icf.pipeline.training.parameters import choose_settings, group_parameters, read_rates
 from icf.pipeline.training.trial import try_components
 from icf.plan import Plan
 
@@ -116,9 +117,9 @@ def try_step(plan: Plan, data: Prepared, model: torch.nn.Module) -> str:
     numbers = {name: values[:2] for name, values in data.train.numbers.items()}
     expected = output.expect(data.train.targets[:2], numbers).to(device)
     criterion = output.build_criterion(plan, counts, seed=0)
-    scales = scale_rates(choose_layers(plan, model, output.units), plan.recipe.model.layer_decay)
-    optimizer = build(plan.optimizer, OptimizerContext(parameter_groups=group_parameters(model, scales)))
-    read_rates(plan.optimizer, optimizer, scales)
+    settings = choose_settings(plan, model, choose_layers(plan, model, output.units))
+    optimizer = build(plan.optimizer, OptimizerContext(parameter_groups=group_parameters(model, settings)))
+    read_rates(plan.optimizer, optimizer, settings)
     build_sampler(plan.sampler, SamplerContext(targets=trained, num_classes=classes))(0)
     CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
     model.eval()  # two images are too few for batch statistics
@@ -135,7 +136,7 @@ def try_step(plan: Plan, data: Prepared, model: torch.nn.Module) -> str:
     with blame(plan.loss, "on two images"):
         loss.backward()
     with blame(plan.optimizer, "in its first step"):
-        optimizer.step()
+        optimizer.step(*[lambda: loss] * needs_closure(optimizer))  # it finds the gradients as they are
     total, trainable = count_parameters(model.parameters())
     precision = choose_precision(plan.recipe.compute.precision, model, device)
     number = str(precision or torch.float32).removeprefix("torch.")

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 
 from icf.catalogue import PluginInfo
 from icf.components import Component
+from icf.nested import bind_nested, find_nested
 from icf.params import Params
-from icf.plugins import load_object
-from icf.validation import find_problems
+from icf.plugins import load_object, load_plugins, plugin_names
+from icf.resolver import Resolver
+from icf.validation import find_problems, toml_path
 
 Example: TypeAlias = Mapping[str, Any]
 """Parameters of a component, as a recipe would give them."""
@@ -62,4 +64,16 @@ class Case:
 
     def build(self, ctx: Any) -> Any:
         """Return what the factory makes of the parameters and the context."""
+        self._bind_nested()
         return load_object(self.descriptor.factory)(self.params, ctx)
+
+    def _bind_nested(self) -> None:
+        names = [nested.use for _, nested in find_nested(self.params)]
+        if not names:
+            return
+        local = [self.plugin.local] if self.plugin.local else []
+        resolver = Resolver(load_plugins(only=plugin_names(names), local=local))
+        found = resolver.choose_nested(self.params)
+        if found is None:
+            raise CheckFailure("; ".join(map(str, resolver.problems)))
+        bind_nested(self.params, {toml_path(*place): choice.build for place, choice in found.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,8 +34,21 @@ class Problem:
     def step(self, steps: int) -> None:
         """Do optimizer steps."""
         for _ in range(steps):
-            self.optimizer.zero_grad()
-            self.loss().backward()  # type: ignore[no-untyped-call]
+            self.compute_gradients()
+            self.update(self.compute_gradients)
+
+    def compute_gradients(self) -> Tensor:
+        """Compute the gradients of the loss, and return it."""
+        self.optimizer.zero_grad()
+        loss = self.loss()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    def update(self, compute_again: Callable[[], Tensor]) -> None:
+        """Do one step with the gradients that there are; an optimizer that needs it computes them again."""
+        if getattr(self.optimizer, "needs_closure", False):
+            self.optimizer.step(compute_again)  # type: ignore[arg-type] # torch says float, and takes what it gets
+        else:
             self.optimizer.step()
 
 
@@ -63,7 +77,7 @@ def check_decay(case: Case) -> None:
     problem = Problem(case)
     before = problem.bias.detach().clone()
     problem.weights.grad, problem.bias.grad = torch.zeros(3, 2), torch.zeros(2)
-    problem.optimizer.step()
+    problem.update(problem.loss)
     expect(torch.equal(problem.bias.detach(), before), "a parameter without gradient and weight decay is changed")
 
 

@@ -17,7 +17,8 @@ from icf.pipeline.folder import RunFolder
 from icf.pipeline.training.checkpoint import list_states
 from icf.pipeline.training.fit import train_epoch
 from icf.pipeline.training.layers import count_open, list_layers, scale_rates
-from icf.pipeline.training.network import find_head, group_parameters
+from icf.pipeline.training.network import find_head
+from icf.pipeline.training.parameters import Setting, group_parameters
 from icf.pipeline.training.team import Team
 from icf.pipeline.training.trainer import Trainer, build_trainer
 from icf_nn.models import SequentialCnn
@@ -47,7 +48,7 @@ def test_rates_fall_as_timm_lets_them(arch: str, decay: float) -> None:
     theirs = param_groups_layer_decay(model, weight_decay=0.05, layer_decay=decay)
     expected = {id(p): (group["lr_scale"], group["weight_decay"] > 0) for group in theirs for p in group["params"]}
     layers = list_layers(model, find_head(model, 7, "a test"))
-    groups = group_parameters(model, scale_rates(layers, decay))
+    groups = group_parameters(model, {key: Setting(scale) for key, scale in scale_rates(layers, decay).items()})
     found = {id(p): (group["lr_scale"], "weight_decay" not in group) for group in groups for p in group["params"]}
     assert found.keys() == expected.keys()
     for key, (scale, decayed) in found.items():

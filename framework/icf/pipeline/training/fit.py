@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from icf.pipeline.training.clock import count_seconds
 from icf.pipeline.training.fold_result import predict_fold, save_result
 from icf.pipeline.training.head_dropout import repeat_targets
 from icf.pipeline.training.mixing import WeightedTargets
-from icf.pipeline.training.network import autocast, set_training_mode
+from icf.pipeline.training.network import autocast, fixed_statistics, needs_closure, set_training_mode
 from icf.pipeline.training.saving import resume, save_best, save_epoch, save_step, write_progress
 from icf.pipeline.training.soup import cook_soup, remove_ingredients
 from icf.pipeline.training.team import Team
@@ -43,6 +44,9 @@ PROGRESS_SECONDS = 0.4
 
 TALK_STEPS = 16
 """Steps between two moments when workers of one fold may agree to save, which costs about as much as a short one."""
+
+_Compared: TypeAlias = tuple[torch.Tensor, WeightedTargets, float]
+"""Inputs of the network, what its outputs are compared with, and their part of the batch's mean."""
 
 
 def fit_fold(job: FoldJob, team: Team | None = None) -> None:
@@ -104,6 +108,7 @@ def train_epoch(trainer: Trainer) -> tuple[float, float]:
     rows = trainer.data.train_rows[trainer.order(state.epoch)]
     thaw(trainer)
     set_training_mode(trainer.network)
+    _tell_losses_epoch(trainer)
     earlier = state.losses[team.rank] if state.losses else 0.0
     total = torch.tensor(earlier, dtype=torch.float64, device=trainer.device)
     started = last = saved = time.monotonic()
@@ -144,6 +149,15 @@ def _is_due(trainer: Trainer, step: int, saved: float) -> bool:
     return bool(trainer.team.agree(time.monotonic() - saved > seconds))
 
 
+def _tell_losses_epoch(trainer: Trainer) -> None:
+    """Tell the epoch to the loss, or to those that it is made of, if they change in the course of training."""
+    for module in trainer.criterion.modules():
+        start_epoch: Any = getattr(module, "start_epoch", None)
+        if start_epoch is not None:
+            with blame(trainer.job.plan.loss, f"before epoch {trainer.state.epoch + 1}"):
+                start_epoch(trainer.state.epoch)
+
+
 def _describe_divergence(what: str, state: TrainingState) -> FoldError:
     advice = 'lower optimizer.lr, set train.clip_norm = 1.0, or compute.precision = "fp32"'
     return FoldError(f"{what} in epoch {state.epoch + 1}; {advice}")
@@ -159,29 +173,54 @@ def train_step(trainer: Trainer, pieces: Sequence[Piece], step: int, images: Ite
     for group, rate in zip(trainer.optimizer.param_groups, trainer.base_rates, strict=True):
         group["lr"] = rate * factor
     total = torch.zeros((), dtype=torch.float64, device=trainer.device)
+    kept: list[_Compared] = []
     for piece in pieces:
         with count_seconds(seconds, "batches"):
             inputs, expected = mix_piece(trainer, piece, next(images))
         with count_seconds(seconds, "steps"):
-            loss = _compute_loss(trainer, inputs, expected)
-            trainer.scaler.scale(loss * piece.weight).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach().double() * piece.weight
+            total += _add_gradients(trainer, (inputs, expected, piece.weight))
+            if needs_closure(trainer.optimizer):
+                kept.append((inputs, expected, piece.weight))
     with count_seconds(seconds, "steps"):
-        _update_weights(trainer)
+        _update_weights(trainer, kept)
         if trainer.average:
             trainer.average.after_step()
     return total
 
 
-def _update_weights(trainer: Trainer) -> None:
+def _add_gradients(trainer: Trainer, compared: _Compared) -> torch.Tensor:
+    """Add the gradients of a piece, and return its part of the mean loss, float64."""
+    inputs, expected, weight = compared
+    loss = _compute_loss(trainer, inputs, expected)
+    trainer.scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
+    return loss.detach().double() * weight
+
+
+def _update_weights(trainer: Trainer, batch: Sequence[_Compared]) -> None:
+    """Do the optimizer's step; one that needs it computes the gradients of ``batch`` again."""
+
+    def compute_again() -> torch.Tensor:
+        trainer.optimizer.zero_grad(set_to_none=True)
+        with fixed_statistics(trainer.model):
+            total = sum(_add_gradients(trainer, compared) for compared in batch)
+        _clip_gradients(trainer)
+        return torch.as_tensor(total)
+
+    _clip_gradients(trainer)
+    with blame(trainer.job.plan.optimizer, "in training"):
+        if needs_closure(trainer.optimizer):
+            trainer.optimizer.step(compute_again)  # type: ignore[arg-type] # torch says float, and takes what it gets
+        else:
+            trainer.scaler.step(trainer.optimizer)
+    trainer.scaler.update()
+    trainer.optimizer.zero_grad(set_to_none=True)
+
+
+def _clip_gradients(trainer: Trainer) -> None:
     clip_norm = trainer.job.plan.recipe.train.clip_norm
     if clip_norm is not None:
         trainer.scaler.unscale_(trainer.optimizer)
         nn.utils.clip_grad_norm_(trainer.model.parameters(), clip_norm)
-    with blame(trainer.job.plan.optimizer, "in training"):
-        trainer.scaler.step(trainer.optimizer)
-    trainer.scaler.update()
-    trainer.optimizer.zero_grad(set_to_none=True)
 
 
 def _compute_loss(trainer: Trainer, images: torch.Tensor, expected: WeightedTargets) -> torch.Tensor:
@@ -224,7 +263,8 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
         state.best_epoch, state.best_score, state.stale = state.epoch, score, 0
     else:
         state.stale += 1
-    rate = trainer.optimizer.param_groups[0]["lr"]
+    first = trainer.optimizer.param_groups[0]
+    rate = first["lr"] / first.get("lr_scale", 1.0)
     row: dict[str, float] = {"epoch": state.epoch, "train_loss": train_loss, "val_loss": val_loss}
     state.history.append({**row, "learning_rate": rate, "images_per_second": round(speed, 1), **metrics})
     state.epoch += 1

@@ -30,7 +30,7 @@ class Head(Frozen):
         """How many outputs it has."""
 
     @abstractmethod
-    def build_criterion(self, loss: Choice, class_counts: IntArray, seed: int) -> nn.Module:
+    def build_criterion(self, loss: Choice, class_counts: IntArray, seed: int, epochs: int) -> nn.Module:
         """Return a loss of logits float [N, units], values int64 [N] and numbers float64 [N], NaN where unknown."""
 
     @abstractmethod
@@ -48,10 +48,11 @@ class ClassHead(Head):
         """The number of values."""
         return self.values
 
-    def build_criterion(self, loss: Choice, class_counts: IntArray, seed: int) -> nn.Module:
+    def build_criterion(self, loss: Choice, class_counts: IntArray, seed: int, epochs: int) -> nn.Module:
         """Return the chosen loss, for which values are classes."""
         counts = np.bincount(self.of_class, weights=class_counts, minlength=self.values).astype(np.int64)
-        return ValueLoss(loss, build(loss, LossContext(num_classes=self.values, class_counts=counts, seed=seed)))
+        context = LossContext(num_classes=self.values, class_counts=counts, seed=seed, epochs=epochs)
+        return ValueLoss(loss, build(loss, context))
 
     def decode(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the softmax."""
@@ -85,9 +86,9 @@ class OrdinalHead(Head):
         """One less than the number of values."""
         return self.values - 1
 
-    def build_criterion(self, loss: Choice, class_counts: IntArray, seed: int) -> nn.Module:
+    def build_criterion(self, loss: Choice, class_counts: IntArray, seed: int, epochs: int) -> nn.Module:
         """Return the loss of the thresholds."""
-        del loss, class_counts, seed
+        del loss, class_counts, seed, epochs
         return OrdinalLoss()
 
     def decode(self, logits: torch.Tensor) -> torch.Tensor:
@@ -127,9 +128,9 @@ class BinnedHead(Head):
         """The number of bins."""
         return len(self.centres)
 
-    def build_criterion(self, loss: Choice, class_counts: IntArray, seed: int) -> nn.Module:
+    def build_criterion(self, loss: Choice, class_counts: IntArray, seed: int, epochs: int) -> nn.Module:
         """Return the loss of the label distribution."""
-        del loss, class_counts, seed
+        del loss, class_counts, seed, epochs
         return BinnedLoss(torch.tensor(self.centres), torch.tensor(self.bands), self.sigma)
 
     def decode(self, logits: torch.Tensor) -> torch.Tensor:

@@ -52,7 +52,7 @@ class JointOutput(Output):
         """Return the weighted sum of the heads' losses."""
         chosen = [choice or plan.loss for choice in plan.head_losses]
         losses = [
-            head.build_criterion(loss, class_counts, seed + place)
+            head.build_criterion(loss, class_counts, seed + place, plan.recipe.train.epochs)
             for place, (head, loss) in enumerate(zip(self.heads, chosen, strict=True))
         ]
         return JointLoss(self.heads, losses, self.numbers)

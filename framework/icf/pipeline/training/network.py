@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from icf.components import ModelContext
 from icf.errors import IcfError, PluginError
@@ -15,9 +16,10 @@ from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.frozen.stem import freeze_stem, is_frozen
 from icf.pipeline.results.products import blame, build
 from icf.pipeline.seeds import Purpose, derive_seed
+from icf.pipeline.training.cosine_head import use_cosine_head
 from icf.pipeline.training.head_dropout import drop_before
 from icf.pipeline.training.output import Output
-from icf.plan import Choice, Plan
+from icf.plan import Plan
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Name in recipes -> type of autocast; None for float32."""
@@ -35,7 +37,8 @@ def build_model(plan: Plan, output: Output, spec: Preprocessing, fold: int, *, p
     """Build the plan's model with weights drawn from the fold's seed, in channels-last memory.
 
     Raises:
-        PluginError: the factory raised, or returned no module with the right output.
+        PluginError: the factory raised, or returned no module with the right output, or without a head where the
+            recipe asks for one.
         IcfError: model.freeze names no module that can be the last of a frozen part.
     """
     seed = plan.recipe.train.seed
@@ -71,6 +74,8 @@ def _build_network(plan: Plan, units: int, spec: Preprocessing, seed: int, *, pr
     )
     model: nn.Module = build(plan.model, context)
     section, freeze = plan.recipe.model, plan.recipe.model.freeze
+    if section.head == "cosine":
+        use_cosine_head(model, find_head(model, units, plan.model.source), section.head_scale, plan.model.source)
     if section.head_dropout:
         drop_before(find_head(model, units, plan.model.source), section.head_dropout, section.dropout_samples)
     if freeze == "backbone":
@@ -98,7 +103,7 @@ def find_head(model: nn.Module, units: int, name: str) -> nn.Module:
     if not heads:
         raise PluginError(
             f"{name}: no layer with {units} outputs was found, which is what the classifier head is known by;"
-            ' model.freeze = "backbone", unfreeze, layer_decay and head_dropout need it'
+            ' model.freeze = "backbone", unfreeze, layer_decay, head_dropout and head = "cosine" need it'
         )
     return heads[-1]
 
@@ -114,48 +119,32 @@ def set_training_mode(model: nn.Module) -> None:
             module.eval()
 
 
-def group_parameters(model: nn.Module, scales: Mapping[int, float] | None = None) -> list[dict[str, Any]]:
-    """Split trainable parameters: biases and normalisation scales are not decayed.
-
-    With ``scales``, the factor of the learning rate of each parameter by its id, those of one factor are groups of
-    their own with an "lr_scale", as timm calls it; the largest come first.
-    """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not scales:
-        return _split_by_decay(trainable)
-    return [
-        {**group, "lr_scale": scale}
-        for scale in sorted({scales[id(parameter)] for parameter in trainable}, reverse=True)
-        for group in _split_by_decay([parameter for parameter in trainable if scales[id(parameter)] == scale])
-    ]
+def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Tell whether a step of the optimizer computes gradients again, as SAM does."""
+    return bool(getattr(optimizer, "needs_closure", False))
 
 
-def _split_by_decay(parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
-    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
-    plain = [parameter for parameter in parameters if parameter.ndim <= 1]
-    groups: list[dict[str, Any]] = []
-    if decayed:
-        groups.append({"params": decayed})
-    if plain:
-        groups.append({"params": plain, "weight_decay": 0.0})
-    return groups
-
-
-def read_rates(choice: Choice, optimizer: torch.optim.Optimizer, scales: Mapping[int, float]) -> list[float]:
-    """Return the learning rate of each group, before the schedule's factor.
-
-    Raises:
-        PluginError: the optimizer did not keep the groups that have another rate.
-    """
-    if not scales:
-        return [group["lr"] for group in optimizer.param_groups]
-    kept = {id(p): group.get("lr_scale") for group in optimizer.param_groups for p in group["params"]}
-    if any(scales.get(key) != scale for key, scale in kept.items()):
-        raise PluginError(
-            f"{choice.source}: the optimizer changes the groups of parameters, so each layer can't have a rate of its"
-            " own; use another one, or model.layer_decay = 1.0"
+def check_closure(plan: Plan, optimizer: torch.optim.Optimizer, precision: torch.dtype | None) -> None:
+    """Raise IcfError for an optimizer that computes gradients again where these are scaled, in float16."""
+    if needs_closure(optimizer) and precision == torch.float16:
+        raise IcfError(
+            f"{plan.optimizer.source} computes gradients twice, which float16 does not allow; "
+            'use compute.precision = "bf16" or "fp32"'
         )
-    return [group["lr"] * group["lr_scale"] for group in optimizer.param_groups]
+
+
+@contextlib.contextmanager
+def fixed_statistics(model: nn.Module) -> Iterator[None]:
+    """Keep the running statistics of batch normalisation as they are, for a second look at the same batch."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    momenta = [module.momentum for module in norms]
+    for module in norms:
+        module.momentum = 0.0
+    try:
+        yield
+    finally:
+        for module, momentum in zip(norms, momenta, strict=True):
+            module.momentum = momentum
 
 
 def choose_precision(wanted: str, model: nn.Module, device: torch.device) -> torch.dtype | None:

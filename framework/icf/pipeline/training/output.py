@@ -73,7 +73,9 @@ class Softmax(Output):
 
     def build_criterion(self, plan: Plan, class_counts: IntArray, seed: int) -> nn.Module:
         """Return the plan's loss."""
-        context = LossContext(num_classes=self.classes, class_counts=class_counts, seed=seed)
+        context = LossContext(
+            num_classes=self.classes, class_counts=class_counts, seed=seed, epochs=plan.recipe.train.epochs
+        )
         criterion: nn.Module = build(plan.loss, context)
         return criterion
 

@@ -29,18 +29,18 @@ from icf.pipeline.training.layers import (
     count_open,
     list_trained,
     open_layers,
-    scale_rates,
 )
 from icf.pipeline.training.loader import Loader
 from icf.pipeline.training.mixing import Mixing, WeightedTargets, build_mixing, weigh_targets
 from icf.pipeline.training.network import (
     build_model,
+    check_closure,
     choose_device,
     choose_precision,
-    group_parameters,
-    read_rates,
+    needs_closure,
     set_training_mode,
 )
+from icf.pipeline.training.parameters import choose_settings, group_parameters, read_rates
 from icf.pipeline.training.team import Team
 
 
@@ -119,8 +119,8 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     embeddings = read_embedding_files(job.run_folder)
     model, batches = _choose_network(job, data, whole, embeddings, device)
     layers = choose_layers(plan, whole, data.output.units)
-    scales = scale_rates(layers, recipe.model.layer_decay)
-    groups = group_parameters(model, scales)
+    settings = choose_settings(plan, whole, layers)
+    groups = group_parameters(model, settings)
     optimizer: torch.optim.Optimizer = build(
         plan.optimizer,
         OptimizerContext(parameter_groups=groups, seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold)),
@@ -138,6 +138,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     )
     open_images = partial(open_train_images, plan, data.train_pixels, data.preprocessing, device)
     precision = choose_precision(job.precision, whole, device)
+    check_closure(plan, optimizer, precision)
     return Trainer(
         job=job,
         data=data,
@@ -150,7 +151,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         precision=precision,
         criterion=criterion.to(device),
         optimizer=optimizer,
-        base_rates=read_rates(plan.optimizer, optimizer, scales),
+        base_rates=read_rates(plan.optimizer, optimizer, settings),
         schedule=schedule,
         order=order,
         batches=batches,
@@ -171,6 +172,8 @@ def use_compiler(trainer: Trainer) -> None:
     try:
         if trainer.team.size > 1:
             raise UncompiledError("several workers train the fold together")
+        if needs_closure(trainer.optimizer):
+            raise UncompiledError("the optimizer looks at each batch twice")
         if trainer.job.plan.recipe.model.unfreeze:
             raise UncompiledError("model.unfreeze changes what is trained")
         trainer.network = compile_network(trainer.network, trainer.batches.read(rows), trainer.precision)

@@ -14,7 +14,8 @@ from icf.components import OptimizerContext
 from icf.pipeline.jobs import Workload
 from icf.pipeline.results.products import build
 from icf.pipeline.training.head_dropout import repeat_targets
-from icf.pipeline.training.network import autocast, build_model, group_parameters, set_training_mode
+from icf.pipeline.training.network import autocast, build_model, needs_closure, set_training_mode
+from icf.pipeline.training.parameters import group_parameters
 from icf.plan import Plan
 
 SECONDS = 0.1
@@ -46,10 +47,19 @@ class TrialSteps:
 
     def __call__(self, precision: torch.dtype | None) -> None:
         """Do one step."""
-        with autocast(torch.device("cpu"), precision):
-            loss = self._criterion(self.network(self.images), self._targets)
-        loss.backward()
-        self._optimizer.step()
+
+        def compute_gradients() -> torch.Tensor:
+            self._optimizer.zero_grad(set_to_none=True)
+            with autocast(torch.device("cpu"), precision):
+                loss: torch.Tensor = self._criterion(self.network(self.images), self._targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        compute_gradients()
+        if needs_closure(self._optimizer):
+            self._optimizer.step(compute_gradients)  # type: ignore[arg-type] # torch says float, and takes what it gets
+        else:
+            self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
 
