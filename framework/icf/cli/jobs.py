@@ -15,6 +15,8 @@ from icf.errors import IcfError
 from icf.formats import format_path, format_seconds
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from icf.executors.ray_jobs import Job, JobCluster
 
 INTERRUPTED = 130
@@ -94,7 +96,6 @@ def follow_job(cluster: JobCluster, name: str, runs: Path) -> None:
     """
     from rich.text import Text
 
-    from icf.cli.plan_table import make_grid
     from icf.cli.products import ProductReader
 
     console = make_console()
@@ -105,7 +106,7 @@ def follow_job(cluster: JobCluster, name: str, runs: Path) -> None:
                 console.print(Text(CONTROL.sub("", line)), soft_wrap=True)
     except KeyboardInterrupt:
         console.print("the job goes on without you", style="bold")
-        console.print(make_grid(name_commands(name, cluster.url)))
+        print_commands(console, name, cluster.url)
         # SystemExit, because click would answer typer.Exit with a second message.
         raise SystemExit(INTERRUPTED) from None
     job = cluster.find(name)
@@ -117,10 +118,10 @@ def follow_job(cluster: JobCluster, name: str, runs: Path) -> None:
         _print_files(folder)
 
 
-def name_commands(name: str, url: str) -> list[tuple[str, str]]:
-    """Return what to type next."""
-    options = f"{name} --address {url}"
-    return [("follow it", f"icf jobs follow {options}"), ("stop it", f"icf jobs stop {options}")]
+def print_commands(console: Console, name: str, url: str) -> None:
+    """Print what to type next, unbroken, so that it can be copied."""
+    for label, command in (("follow it", "follow"), ("stop it", "stop")):
+        _print_pair(console, label, f"icf jobs {command} {name} --address {url}")
 
 
 def describe_job(job: Job) -> list[str]:
@@ -141,9 +142,17 @@ def _connect(address: str) -> JobCluster:
 
 
 def _print_files(folder: Path) -> None:
-    from icf.cli.plan_table import make_grid
-
     console = make_console()
     console.print("brought back", style="bold")
     named = [("run folder", folder), ("submission", folder / "submission.csv"), ("report", folder / "report.html")]
-    console.print(make_grid((label, format_path(path)) for label, path in named if path.exists()))
+    for label, path in named:
+        if path.exists():
+            _print_pair(console, label, format_path(path))
+
+
+def _print_pair(console: Console, label: str, value: str) -> None:
+    from rich.text import Text
+
+    from icf.cli.plan_table import LABEL_WIDTH
+
+    console.print(Text.assemble((f"{label:<{LABEL_WIDTH}}  ", "cyan"), value), soft_wrap=True)

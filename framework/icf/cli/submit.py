@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import icf
-from icf.cli.jobs import Address, follow_job, name_commands
+from icf.cli.jobs import Address, follow_job, print_commands
 from icf.cli.options import NoPlugin, Overrides, PluginFiles, RecipeFile, Runs, make_console
 from icf.cli.packing import PLAN, Parcel, pack
 from icf.plan import Plan, load_plan
@@ -63,7 +63,7 @@ def submit(
         cluster.submit(command, name, describe_environment(parcel, console.width), {"icf.recipe": plan.name})
     console.print(make_grid([("job", name), ("cluster", cluster.url), *describe_parcel(parcel)]))
     if no_wait:
-        console.print(make_grid(name_commands(name, cluster.url)))
+        print_commands(console, name, cluster.url)
     else:
         follow_job(cluster, name, runs)
 
