@@ -16,8 +16,16 @@ def write_components() -> list[str]:
         entries = [entry for entry in load_plugins().entries(kind) if entry.plugin.distribution == "icf"]
         lines += ["", f"## {kind}", ""]
         lines += write_table(
-            ["component", "what it is"],
-            ((f"[`{item.ref}`](#{_anchor(item, kind)})", item.descriptor.summary) for item in entries),
+            ["component", "what it is", "source", "tested against"],
+            (
+                (
+                    f"[`{item.ref}`](#{_anchor(item, kind)})",
+                    item.descriptor.summary,
+                    item.descriptor.source or "",
+                    item.descriptor.reference or "",
+                )
+                for item in entries
+            ),
         )
         for entry in entries:
             lines += ["", f"### {entry.ref} ({kind})", "", f"{entry.descriptor.summary}.", "", *_parameters(entry)]

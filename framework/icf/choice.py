@@ -20,10 +20,14 @@ class Frozen(BaseModel):
 
 
 class Choice(Frozen):
-    """A component that the recipe chose: its filled parameters, what builds it and where it comes from."""
+    """A component that the recipe chose: its filled parameters, what builds it and where it comes from.
+
+    ``name`` is what the recipe calls it, as it may call a metric.
+    """
 
     ref: str
     kind: str
+    name: str | None = None
     factory: str
     params_type: str
     params: dict[str, Any]
@@ -32,6 +36,11 @@ class Choice(Frozen):
     inspect: str | None = None
     maximize: bool = True
     local_code: bool = False
+
+    @property
+    def key(self) -> str:
+        """What it is called in tables and files: its name, or else its component's."""
+        return self.name or self.ref
 
     def build(self, ctx: Any) -> Any:
         """Return what the factory makes of the parameters and the context.

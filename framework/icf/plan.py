@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,12 @@ def _select(local: Iterable[LocalPlugin], names: Collection[str], local_code: bo
 
 
 def _as_table(choice: Choice) -> dict[str, Any]:
-    return {"use": choice.ref} | choice.params
+    name = {} if choice.name is None else {"name": choice.name}
+    return {"use": choice.ref} | name | choice.params
+
+
+IDLE_COMPUTE = {"executor", "max_concurrent_folds", "max_failures", "prefetch", "checkpoint_minutes"}
+"""Keys of the section compute that can't change a result."""
 
 
 def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +140,7 @@ def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
         own_keys = Recipe.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
         settings[section] = {key: recipe[section][key] for key in own_keys if key != "use"}
     settings["transforms"] = _without(recipe["transforms"], TRANSFORM_LISTS)
-    settings["compute"] = _without(recipe["compute"], {"executor", "max_concurrent_folds", "max_failures", "prefetch"})
+    settings["compute"] = _without(recipe["compute"], IDLE_COMPUTE)
     return settings
 
 
@@ -180,7 +185,7 @@ def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str, local: Sequence[L
     data = plain(raw)
     choices = {table.path: resolver.choose(table) for table in component_tables(data)}
     observers = resolver.observe(data.get("observers", []))
-    problems += resolver.problems
+    problems += resolver.problems + _find_repeated_keys(choices)
     if recipe is None or problems:
         raise RecipeError(f"recipe '{name}' can't be used", problems)
     resolved = {path: choice for path, choice in choices.items() if choice is not None}
@@ -217,6 +222,21 @@ def _without_repeats(choices: Sequence[Choice]) -> tuple[Choice, ...]:
     return tuple(choice for index, choice in enumerate(choices) if choice not in choices[:index])
 
 
+def _find_repeated_keys(choices: Mapping[tuple[str | int, ...], Choice | None]) -> list[Problem]:
+    """Return a problem for each metric whose key in tables and files another one has."""
+    problems, taken = [], {"epoch": "a column of history.csv"}
+    seen: list[Choice] = []
+    for path, choice in choices.items():
+        if choice is None or choice.kind != "metric" or choice in seen:
+            continue
+        if choice.key in taken:
+            message = f"'{choice.key}' is taken by {taken[choice.key]}; give this metric a name of its own, such as"
+            problems.append(Problem(toml_path(*path), f'{message} name = "{choice.ref.partition("/")[2]}-2"'))
+        taken.setdefault(choice.key, toml_path(*path))
+        seen.append(choice)
+    return problems
+
+
 class _Resolver:
     """Looks names up in a catalogue and checks parameters, collecting what is wrong."""
 
@@ -233,7 +253,7 @@ class _Resolver:
             return None
         params_type = entry.descriptor.params
         try:
-            choice = _make_choice(entry, params_type.model_validate(table.params))
+            choice = _make_choice(entry, params_type.model_validate(table.params), table.name)
         except ValidationError as error:
             found = find_problems(error, table.params, params_type, table.path)
             source = f"[{entry.ref}, {entry.plugin.source}]"
@@ -269,11 +289,12 @@ class _Resolver:
         return tuple(observers)
 
 
-def _make_choice(entry: Entry, params: Params) -> Choice:
+def _make_choice(entry: Entry, params: Params, name: str | None) -> Choice:
     descriptor = entry.descriptor
     return Choice(
         ref=entry.ref,
         kind=entry.kind,
+        name=name,
         factory=descriptor.factory,
         params_type=f"{type(params).__module__}:{type(params).__qualname__}",
         params=params.model_dump(mode="json"),

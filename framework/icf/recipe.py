@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from icf.errors import Problem
 from icf.overrides import RawRecipe, read_recipe
-from icf.sections import ComponentSection, Metrics, Recipe
+from icf.sections import ComponentSection, Metrics, MetricSection, Recipe
 from icf.validation import find_problems
 
 __all__ = [
@@ -49,12 +49,16 @@ TRANSFORM_LISTS = {"shared": "transform", "train": "transform", "mix": "mixer"}
 
 @dataclass(frozen=True)
 class ComponentTable:
-    """A place in a raw recipe that names a component: its path, kind, name and parameters."""
+    """A place in a raw recipe that names a component: its path, kind, name and parameters.
+
+    ``name`` is what the recipe calls it beside that, as it may call a metric.
+    """
 
     path: tuple[str | int, ...]
     kind: str
     ref: str
     params: dict[str, Any]
+    name: str | None = None
 
 
 def parse_recipe(raw: RawRecipe) -> tuple[Recipe | None, list[Problem]]:
@@ -86,10 +90,10 @@ def component_tables(raw: RawRecipe) -> Iterator[ComponentTable]:
     if isinstance(metrics, dict):
         yield from _table(("metrics", "select"), "metric", metrics.get("select"), Metrics)
         reported = metrics.get("report", [item.use for item in Metrics().report])
-        yield from _tables(("metrics", "report"), "metric", reported)
+        yield from _tables(("metrics", "report"), "metric", reported, MetricSection)
     if isinstance(transforms, dict):
         for key, kind in TRANSFORM_LISTS.items():
-            yield from _tables(("transforms", key), kind, transforms.get(key, []))
+            yield from _tables(("transforms", key), kind, transforms.get(key, []), ComponentSection)
 
 
 def _table(
@@ -97,18 +101,28 @@ def _table(
 ) -> Iterator[ComponentTable]:
     field = owner.model_fields[str(path[-1])]
     default = {} if field.is_required() else {"use": field.default.use}
-    own_keys = set(field.annotation.model_fields) if field.annotation else set()
     table = {"use": value} if isinstance(value, str) else {} if value is None else value
-    if isinstance(table, dict) and isinstance(ref := (default | table).get("use"), str):
-        yield ComponentTable(path, kind, ref, {key: item for key, item in table.items() if key not in own_keys})
+    if isinstance(table, dict):
+        section: Any = field.annotation
+        yield from _one_table(path, kind, default | table, section)
 
 
-def _tables(path: tuple[str | int, ...], kind: str, values: Any) -> Iterator[ComponentTable]:
+def _tables(
+    path: tuple[str | int, ...], kind: str, values: Any, section: type[ComponentSection]
+) -> Iterator[ComponentTable]:
     for index, value in enumerate(values if isinstance(values, list) else ()):
         table = {"use": value} if isinstance(value, str) else value
-        if isinstance(table, dict) and isinstance(ref := table.get("use"), str):
-            params = {key: item for key, item in table.items() if key != "use"}
-            yield ComponentTable((*path, index), kind, ref, params)
+        if isinstance(table, dict):
+            yield from _one_table((*path, index), kind, table, section)
+
+
+def _one_table(
+    path: tuple[str | int, ...], kind: str, table: dict[str, Any], section: type[ComponentSection]
+) -> Iterator[ComponentTable]:
+    if isinstance(ref := table.get("use"), str):
+        params = {key: item for key, item in table.items() if key not in section.model_fields}
+        name = table.get("name") if issubclass(section, MetricSection) else None
+        yield ComponentTable(path, kind, ref, params, name if isinstance(name, str) else None)
 
 
 def find_idle_settings(recipe: Recipe) -> list[str]:

@@ -122,7 +122,7 @@ class Transforms(Section):
 
 
 class Cache(Section):
-    """Where decoded images are kept, for all folds and later runs."""
+    """Where decoded images, and embeddings of them, are kept for all folds and later runs."""
 
     mode: Literal["auto", "on", "off"] = Field(
         default="auto",
@@ -131,7 +131,8 @@ class Cache(Section):
     )
     max_gb: Positive = Field(
         default=50.0,
-        description="Largest size of the decoded images of all runs, in GB; what was not used for longest makes way",
+        description="Largest size of the decoded images and the embeddings of all runs, in GB; what was not used for"
+        " longest makes way",
     )
 
 
@@ -218,14 +219,25 @@ def _component(ref: str, description: str) -> Any:
     return Field(default=ComponentSection(use=ref), description=f"{description}; {ref} if left out")
 
 
-class Metrics(Section):
-    """What is measured on validation rows."""
+class MetricSection(ComponentSection):
+    """A metric."""
 
-    select: Annotated[ComponentSection, BeforeValidator(_fill_use("metric/macro-f1"))] = _component(
-        "metric/macro-f1", "The metric that chooses the best epoch"
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")] | None = Field(
+        default=None,
+        description="What the score is called in tables and files, such as 'top-3'; needed where a metric is listed"
+        " twice with other parameters; left out: the component's name",
     )
-    report: tuple[ComponentSection, ...] = Field(
-        default=(ComponentSection(use="metric/accuracy"), ComponentSection(use="metric/log-loss")),
+
+
+class Metrics(Section):
+    """What is measured on validation rows. A metric that is listed twice needs a ``name``, such as "top-3"."""
+
+    select: Annotated[MetricSection, BeforeValidator(_fill_use("metric/macro-f1"))] = Field(
+        default=MetricSection(use="metric/macro-f1"),
+        description="The metric that chooses the best epoch; metric/macro-f1 if left out",
+    )
+    report: tuple[MetricSection, ...] = Field(
+        default=(MetricSection(use="metric/accuracy"), MetricSection(use="metric/log-loss")),
         description="Further metrics, which are only reported",
     )
 
@@ -233,7 +245,14 @@ class Metrics(Section):
 class Inference(Section):
     """How predictions are made."""
 
-    batch_size: Count = Field(default=256, description="Images per forward pass")
+    batch_size: Literal["auto"] | Count = Field(
+        default="auto", description="Images per forward pass; auto: measured before a long training, else 256"
+    )
+    fuse: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether predictions after training have batch normalisation made part of the convolutions before"
+        " it: where it was measured to pay ('auto'), wherever it can be done, or never; it changes last digits",
+    )
     tta: tuple[Literal["horizontal-flip", "vertical-flip"], ...] = Field(
         default=(), description="Views whose predictions are averaged with those of the plain image"
     )
@@ -252,6 +271,11 @@ class Compute(Section):
     tune: Literal["auto", "off"] = Field(
         default="auto",
         description="'auto': a few trial steps choose number format and threads, where the recipe leaves them open",
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether torch.compile makes code for the network, which takes a minute or more: where measured to"
+        " pay, in trainings of hours ('auto'), always, or never; it changes last digits",
     )
     embeddings: Literal["auto", "off"] = Field(
         default="auto",
@@ -275,6 +299,10 @@ class Compute(Section):
     )
     max_failures: Annotated[int, Strict(), Field(ge=0)] = Field(
         default=2, description="Times that a fold is restarted after its process died"
+    )
+    checkpoint_minutes: Positive = Field(
+        default=5.0,
+        description="Minutes of an epoch after which training is saved, besides its end; they never change a result",
     )
 
 

@@ -1,1 +1,1 @@
-"""Built-in icf plugin `metric`: accuracy, macro F1 and log loss."""
+"""Built-in icf plugin `metric`: scores of predicted classes, of rankings, of probabilities and of ordered classes."""

@@ -51,7 +51,9 @@ PROBE = """
 
     @icf.hookimpl
     def icf_losses():
-        yield offer(icf.Loss, params=LossParams, deprecated="use another", examples=({"weight": 3.0},))
+        origin = {"source": "a paper", "reference": "a formula"}
+        examples = ({"weight": 3.0},)
+        yield offer(icf.Loss, params=LossParams, deprecated="use another", examples=examples, **origin)
 
     @icf.hookimpl
     def icf_schedulers():
@@ -379,6 +381,8 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "Component.factory": lambda w: read_json(w.run / "plan.json")["loss"]["factory"] == "probe_parts:build_loss",
     "Component.summary": lambda w: "A probe" in w.described,
     "Component.params": lambda w: {params.weight for params in w.parts.params_seen} == {2.0},
+    "Component.source": lambda w: "source: a paper" in w.described,
+    "Component.reference": lambda w: w.fails("metric/lying:reference") and "tested against: a formula" in w.described,
     "Component.deprecated": lambda w: any("deprecated: use another" in text for text in w.result.warnings),
     "Component.local_code": lambda w: (
         [item["name"] for item in read_json(w.run / "plan.json")["local_plugins"]] == ["team"]
@@ -389,7 +393,6 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "Model.inspect": lambda w: len(w.inspect) == 1,
     "Metric.maximize": lambda w: of_folds(w.FoldEnd, "best_epoch") == [0, 0],
     "Metric.bounds": lambda w: w.fails("metric/narrow:range") and not w.fails("metric/wide:range"),
-    "Metric.reference": lambda w: w.fails("metric/lying:reference"),
     # What a data set returns
     "DatasetContent.classes": lambda w: w.data["classes"] == ["low", "high"],
     "DatasetContent.train": lambda w: w.result.metrics["rows"] == w.parts.ROWS,
@@ -450,6 +453,7 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "TransformContext.image_size": lambda w: all_equal(w.transform, "image_size", (6, 8)),
     "TransformContext.channels": lambda w: all_equal(w.transform, "channels", 3),
     "MixerContext.num_classes": lambda w: all_equal(w.mixer, "num_classes", 2),
+    "MixerContext.classes": lambda w: all_equal(w.mixer, "classes", ("low", "high")),
     "MixerContext.image_size": lambda w: all_equal(w.mixer, "image_size", (6, 8)),
     "MixerContext.channels": lambda w: all_equal(w.mixer, "channels", 3),
     "MetricContext.num_classes": lambda w: all_equal(w.metric, "num_classes", 2),

@@ -171,6 +171,33 @@ def test_the_selecting_metric_comes_first_and_none_twice(plan):
     ]
 
 
+def report(*metrics):
+    return changed(metrics={"select": "kit/score", "report": list(metrics)})
+
+
+def test_a_metric_may_be_listed_twice_under_two_names(catalogue):
+    other = {"use": "kit/cost", "rate": 0.25}
+    plan = make_plan(report("kit/cost", other | {"name": "low-cost"}), catalogue, "sample")
+    assert [choice.key for choice in plan.metrics] == ["kit/score", "kit/cost", "low-cost"]
+    assert plan.metrics[2].params["rate"] == 0.25
+    assert plan.filled_recipe()["metrics"]["report"][1].items() >= (other | {"name": "low-cost"}).items()
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_a_metric_listed_twice_without_a_name_is_told(catalogue):
+    raw = report("kit/cost", {"use": "kit/cost", "rate": 0.25}, {"use": "kit/score", "name": "epoch"})
+    advice = "give this metric a name of its own, such as name ="
+    assert problems_of(raw, catalogue) == {
+        "metrics.report[1]": f"'kit/cost' is taken by metrics.report[0]; {advice} \"cost-2\"",
+        "metrics.report[2]": f"'epoch' is taken by a column of history.csv; {advice} \"score-2\"",
+    }
+
+
+def test_a_name_of_a_metric_has_no_spaces(catalogue):
+    [where] = problems_of(report({"use": "kit/cost", "name": "My cost"}), catalogue)
+    assert where == "metrics.report[0].name"
+
+
 def test_build_gives_the_factory_what_was_validated(plan):
     params, ctx = plan.loss.build("context")
     assert ctx == "context"
@@ -265,7 +292,7 @@ SAME = [
     {"problem": {"question": "Another?"}},
     {"observers": []},
     {"cache": {"mode": "off", "max_gb": 1.5}},
-    {"compute": {"executor": "inline", "max_concurrent_folds": 1, "max_failures": 0}},
+    {"compute": {"executor": "inline", "max_concurrent_folds": 1, "max_failures": 0, "checkpoint_minutes": 1.0}},
     {"optimizer": {"use": "kit/step", "rate": 0.5}},
 ]
 OTHER = [

@@ -78,6 +78,30 @@ def test_new_images_are_predicted_in_the_number_format_of_the_run(data: Path, tm
     assert np.abs(predict_images(run_dir, images).probabilities - expected).max() > 1e-5
 
 
+def test_new_images_are_predicted_by_networks_that_are_fused_as_in_the_run(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder.toml").write_text(RECIPE.format(root=data))
+    plan = load_plan(tmp_path / "folder.toml", ["train.epochs=1", "inference.fuse='on'", "inference.batch_size=20"])
+    run_dir = run_pipeline(plan, tmp_path, place_inline, Listener()).run_dir
+    placement = read_json(run_dir / "placement.json")
+    assert placement["prediction"] == {"batch_size": 20, "fused": True}
+    told = read_json(run_dir / "folds" / "0" / "metrics.json")["prediction"]
+    assert told == "in batches of 20, batch normalisation fused"
+    assert told in (run_dir / "report.html").read_text()
+    ids, expected = read_probabilities(run_dir / "test.parquet", CLASSES)
+    images = [data / name for name in ids]
+    fused = predict_images(run_dir, images).probabilities
+    np.testing.assert_allclose(fused, expected, atol=1e-7)  # the vote is joined in another order
+    write_json(run_dir / "placement.json", {**placement, "prediction": {"batch_size": 256, "fused": False}})
+    plain = predict_images(run_dir, images).probabilities
+    assert not np.array_equal(plain, fused)
+    np.testing.assert_allclose(plain, fused, atol=1e-5)
+    (run_dir / "folds" / "0" / "metrics.json").unlink()  # as if it had been killed before this was written
+    (run_dir / "test.parquet").unlink()
+    write_json(run_dir / "placement.json", placement)
+    run_pipeline(plan, tmp_path, place_inline, Listener())
+    np.testing.assert_array_equal(read_probabilities(run_dir / "test.parquet", CLASSES)[1], expected)
+
+
 def test_predictions_do_not_depend_on_their_company(finished: Path, data: Path) -> None:
     images = sorted((data / "new").iterdir())
     together = predict_images(finished, images).probabilities

@@ -15,7 +15,7 @@ from icf.errors import IcfError
 from icf.executors.inline import InlineExecutor
 from icf.pipeline.files import read_json, write_bytes, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
-from icf.pipeline.jobs import Executor, Placement, Workload, read_placement
+from icf.pipeline.jobs import Executor, Placement, Prediction, Workload, read_placement
 from icf.pipeline.listener import Listener
 from icf.pipeline.run import run_pipeline
 from icf.pipeline.training.checkpoint import list_states, load_weights, read_metadata, read_state
@@ -36,9 +36,10 @@ def test_everything_has_its_fixed_name(finished: RunFolder) -> None:
     run = {"recipe.toml", "plan.json", "environment.json", "placement.json", "data.json", "split.parquet", "split.json"}
     run |= {"test_rows.parquet", "oof.parquet", "test.parquet", "ensemble.json", "metrics.json", "submission.csv"}
     run |= {"report.html"} | {f"stages/{name}.json" for name in ("prepare", "split", "ensemble")}
+    run |= {"process.json", "run.lock"}
     fold = {"history.csv", "metrics.json", "progress.json", "oof.parquet", "test.parquet", "augmented.png"}
     fold |= {"checkpoint/best.safetensors", "checkpoint/epoch-00002/model.safetensors"}
-    fold |= {"checkpoint/epoch-00002/state.pt"}
+    fold |= {"checkpoint/epoch-00002/state.pt", "attempt.txt"}
     folds = {f"folds/{number}/{name}" for number in range(3) for name in fold}
     assert found == run | folds | {f"stages/fold-{number}.json" for number in range(3)}
 
@@ -186,7 +187,9 @@ def test_only_the_last_state_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_folds_compute_as_placed_and_an_interrupted_run_is_placed_as_before(tmp_path: Path) -> None:
     plan = make_plan("split.folds=2", "train.epochs=1", "compute.precision='auto'")
     seen: list[Workload] = []
-    placement = Placement("inline", "a test", 1, 1, "cpu", precision="bf16", fold_threads=(1, 2))
+    placement = Placement(
+        "inline", "a test", 1, 1, "cpu", precision="bf16", fold_threads=(1, 2), prediction=Prediction(64)
+    )
 
     def place(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
         seen.append(work)

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 import icf
-from icf_metric import metrics, plugin
+from icf_metric import metrics, plugin, scoring
 
 Builder: TypeAlias = Callable[[icf.Params, icf.MetricContext], icf.MetricFunction]
 Rows: TypeAlias = tuple[icf.FloatArray, icf.IntArray]
 
-BUILDERS: list[Builder] = [metrics.accuracy, metrics.macro_f1, metrics.log_loss]
+BUILDERS: list[Builder] = [metrics.accuracy, metrics.macro_f1, scoring.log_loss]
 
 
 def score(build: Builder, probabilities: icf.FloatArray, targets: icf.IntArray) -> float:
@@ -68,7 +68,7 @@ def test_log_loss_is_scikit_learns(case: Rows) -> None:
     clipped = np.maximum(probabilities, 1e-15)
     clipped /= clipped.sum(axis=1, keepdims=True)
     expected = sk.log_loss(targets, clipped, labels=np.arange(probabilities.shape[1]))
-    assert score(metrics.log_loss, *case) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+    assert score(scoring.log_loss, *case) == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
 def test_all_agree_with_torchmetrics() -> None:
@@ -82,7 +82,7 @@ def test_all_agree_with_torchmetrics() -> None:
     assert score(metrics.accuracy, probabilities, targets) == pytest.approx(accuracy.item())
     assert score(metrics.macro_f1, probabilities, targets) == pytest.approx(macro_f1.item())
     log_loss = torch.nn.functional.nll_loss(outputs.log(), labels)
-    assert score(metrics.log_loss, probabilities, targets) == pytest.approx(log_loss.item())
+    assert score(scoring.log_loss, probabilities, targets) == pytest.approx(log_loss.item())
 
 
 def test_an_absent_class_counts_zero_and_is_divided_by() -> None:
@@ -93,12 +93,12 @@ def test_an_absent_class_counts_zero_and_is_divided_by() -> None:
 
 def test_a_sure_mistake_costs_no_infinity_and_a_sure_hit_nothing() -> None:
     sure = np.array([[1.0, 0.0]])
-    assert score(metrics.log_loss, sure, np.array([1])) == pytest.approx(-np.log(1e-15))
-    assert 0 <= score(metrics.log_loss, sure, np.array([0])) < 1e-12
+    assert score(scoring.log_loss, sure, np.array([1])) == pytest.approx(-np.log(1e-15))
+    assert 0 <= score(scoring.log_loss, sure, np.array([0])) < 1e-12
 
 
 def test_log_loss_takes_rows_that_do_not_sum_to_one() -> None:
-    assert score(metrics.log_loss, np.array([[2.0, 6.0]]), np.array([1])) == pytest.approx(-np.log(0.75))
+    assert score(scoring.log_loss, np.array([[2.0, 6.0]]), np.array([1])) == pytest.approx(-np.log(0.75))
 
 
 @pytest.mark.parametrize("build", BUILDERS)
@@ -113,12 +113,9 @@ def test_scores_stay_in_bounds_and_do_not_depend_on_the_order(build: Builder, ca
     assert score(build, probabilities[order], targets[order]) == pytest.approx(value)
 
 
-def test_only_log_loss_is_better_lower() -> None:
-    assert {m.name: m.maximize for m in plugin.icf_metrics()} == {
-        "accuracy": True,
-        "macro-f1": True,
-        "log-loss": False,
-    }
+def test_errors_are_better_lower_and_scores_higher() -> None:
+    lower = {m.name for m in plugin.icf_metrics() if not m.maximize}
+    assert lower == {"log-loss", "brier", "calibration-error", "mae", "mse"}
 
 
 @pytest.mark.parametrize("build", BUILDERS)

@@ -15,7 +15,16 @@ from torch.optim import lr_scheduler
 
 import icf
 from icf_scheduler import plugin, schedules
-from icf_scheduler.plugin import CosineParams, OneCycleParams, PlateauParams, StepParams, WarmupParams
+from icf_scheduler.plugin import (
+    CosineParams,
+    CosineRestartsParams,
+    MultiStepParams,
+    OneCycleParams,
+    PlateauParams,
+    PolynomialParams,
+    StepParams,
+    WarmupParams,
+)
 
 TorchScheduler = Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler]
 
@@ -54,6 +63,14 @@ def warmed(build: TorchScheduler, steps: int, start: float) -> TorchScheduler:
     return sequence
 
 
+def multi_step_params(**values: Any) -> MultiStepParams:
+    return MultiStepParams(milestones=(4, 8), **values)
+
+
+def restarts_params(**values: Any) -> CosineRestartsParams:
+    return CosineRestartsParams(cycle_epochs=3, cycle_factor=2, **values)
+
+
 def test_constant_is_one_throughout() -> None:
     assert factors(schedules.constant(WarmupParams(), context()), 70) == [1.0] * 70
 
@@ -75,6 +92,52 @@ def test_cosine_is_torchs(final: float, per_epoch: int, total: int) -> None:
     assert factors(ours, steps) == pytest.approx(theirs, rel=1e-9, abs=1e-12)
     assert ours.factor(steps) == pytest.approx(final)
     assert ours.factor(steps + 5) == pytest.approx(final)
+
+
+@given(
+    milestones=st.lists(st.integers(1, 12), min_size=1, max_size=4, unique=True).map(sorted),
+    gamma=st.floats(0.01, 1),
+    per_epoch=st.integers(1, 9),
+    total=st.integers(1, 12),
+)
+@settings(deadline=None, max_examples=30)
+def test_multi_step_is_torchs(milestones: list[int], gamma: float, per_epoch: int, total: int) -> None:
+    params = MultiStepParams(milestones=tuple(milestones), gamma=gamma)
+    steps = [per_epoch * milestone for milestone in milestones]
+    theirs = torch_factors(lambda sgd: lr_scheduler.MultiStepLR(sgd, steps, gamma), per_epoch * total)
+    assert factors(schedules.multi_step(params, context(per_epoch, total)), per_epoch * total) == pytest.approx(theirs)
+
+
+@given(
+    cycle=st.integers(1, 5),
+    factor=st.integers(1, 3),
+    final=st.floats(0, 1),
+    per_epoch=st.integers(1, 9),
+    total=st.integers(1, 20),
+)
+@settings(deadline=None, max_examples=40)
+def test_cosine_with_restarts_is_torchs(cycle: int, factor: int, final: float, per_epoch: int, total: int) -> None:
+    params = CosineRestartsParams(cycle_epochs=cycle, cycle_factor=factor, final_factor=final)
+    ours = schedules.cosine_restarts(params, context(per_epoch, total))
+    theirs = torch_factors(
+        lambda sgd: lr_scheduler.CosineAnnealingWarmRestarts(sgd, cycle * per_epoch, factor, eta_min=final),
+        per_epoch * total,
+    )
+    assert factors(ours, per_epoch * total) == pytest.approx(theirs, rel=1e-9, abs=1e-12)
+
+
+@given(power=st.floats(0.1, 5), per_epoch=st.integers(1, 9), total=st.integers(1, 12))
+@settings(deadline=None, max_examples=30)
+def test_polynomial_is_torchs(power: float, per_epoch: int, total: int) -> None:
+    steps = per_epoch * total
+    ours = schedules.polynomial(PolynomialParams(power=power), context(per_epoch, total))
+    theirs = torch_factors(lambda sgd: lr_scheduler.PolynomialLR(sgd, steps, power), steps)
+    assert factors(ours, steps) == pytest.approx(theirs, rel=1e-6, abs=1e-9)
+
+
+def test_polynomial_ends_at_its_final_factor() -> None:
+    ours = schedules.polynomial(PolynomialParams(power=2, final_factor=0.1), context(5, 4))
+    assert factors(ours, 21) == pytest.approx([0.1 + 0.9 * (1 - step / 20) ** 2 for step in range(21)])
 
 
 @given(
@@ -114,12 +177,51 @@ def test_one_cycle_bears_a_rise_without_steps() -> None:
     [
         ("constant", WarmupParams, lambda sgd: lr_scheduler.ConstantLR(sgd, 1.0)),
         ("step", StepParams, lambda sgd: lr_scheduler.StepLR(sgd, 70, 0.1)),
+        ("multi_step", multi_step_params, lambda sgd: lr_scheduler.MultiStepLR(sgd, [28, 56], 0.1)),
         ("cosine", CosineParams, lambda sgd: lr_scheduler.CosineAnnealingLR(sgd, 140 - 10)),
+        ("cosine_restarts", restarts_params, lambda sgd: lr_scheduler.CosineAnnealingWarmRestarts(sgd, 21, 2)),
+        ("polynomial", PolynomialParams, lambda sgd: lr_scheduler.PolynomialLR(sgd, 140 - 10)),
     ],
 )
-def test_warm_up_is_torchs_sequence(name: str, params: type[WarmupParams], build: TorchScheduler) -> None:
+def test_warm_up_is_torchs_sequence(name: str, params: Callable[..., WarmupParams], build: TorchScheduler) -> None:
     ours = getattr(schedules, name)(params(warmup_epochs=1.5, warmup_start=0.2), context(7, 20))
     assert factors(ours, 140) == pytest.approx(torch_factors(warmed(build, 10, 0.2), 140), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "build"),
+    [
+        ("constant", WarmupParams, lambda sgd: lr_scheduler.ConstantLR(sgd, 1.0)),
+        ("step", StepParams, lambda sgd: lr_scheduler.StepLR(sgd, 10, 0.1)),
+        ("multi_step", multi_step_params, lambda sgd: lr_scheduler.MultiStepLR(sgd, [4, 8], 0.1)),
+        ("cosine", CosineParams, lambda sgd: lr_scheduler.CosineAnnealingLR(sgd, 18)),
+        ("cosine_restarts", restarts_params, lambda sgd: lr_scheduler.CosineAnnealingWarmRestarts(sgd, 3, 2)),
+        ("polynomial", PolynomialParams, lambda sgd: lr_scheduler.PolynomialLR(sgd, 18)),
+        ("one_cycle", OneCycleParams, lambda sgd: lr_scheduler.OneCycleLR(sgd, 1.0, 18, cycle_momentum=False)),
+    ],
+)
+def test_an_update_per_epoch_is_torchs_schedule_stepped_by_epochs(
+    name: str, params: Callable[..., WarmupParams], build: TorchScheduler
+) -> None:
+    ours = getattr(schedules, name)(params(warmup_epochs=2, warmup_start=0.2, update="epoch"), context(7, 20))
+    after = torch_factors(build, 18)
+    expected = [share * after[0] for share in (0.2, 0.6)] + after
+    assert factors(ours, 140) == pytest.approx([rate for rate in expected for _ in range(7)], abs=1e-9)
+
+
+def test_plateau_per_epoch_warms_up_by_epochs() -> None:
+    params = PlateauParams(warmup_epochs=2, warmup_start=0.5, patience=0, factor=0.1, update="epoch")
+    schedule = schedules.plateau(params, context(3, 5))
+    rates = []
+    for epoch, score in enumerate((0.5, 0.5, 0.5, 0.9, 0.9)):
+        rates += [schedule.factor(3 * epoch + step) for step in range(3)]
+        schedule.observe(score)
+    assert rates == pytest.approx([0.5] * 3 + [0.75] * 3 + [1.0] * 3 + [0.1] * 6)
+
+
+def test_milestones_must_ascend() -> None:
+    with pytest.raises(ValidationError, match=r"must ascend; found \[3.0, 2.0\]"):
+        MultiStepParams(milestones=(3, 2))
 
 
 def test_warm_up_of_one_cycle_leads_to_its_start() -> None:
@@ -181,7 +283,7 @@ def test_plateau_takes_a_score_that_is_no_number_as_a_bad_one() -> None:
 def test_resumed_is_uninterrupted(descriptor: icf.Scheduler, scores: list[float], stop: int, maximize: bool) -> None:
     module, _, function = descriptor.factory.partition(":")
     build = getattr(importlib.import_module(module), function)
-    params = descriptor.params.model_validate({"warmup_epochs": 1})
+    params = descriptor.params.model_validate({**(descriptor.examples or ({},))[0], "warmup_epochs": 1})
 
     def train(epochs: range, state: str | None) -> tuple[list[float], str]:
         schedule: icf.Schedule = build(params, context(3, 10, maximize))

@@ -65,8 +65,8 @@ class PlainDisplay(Display):
 
     def run_opened(self, plan: Plan, run_dir: Path, *, continued: bool) -> None:
         """Print where the run is."""
-        refs = [metric.ref for metric in plan.metrics]
-        self._metric, self._metric_name = refs[0], shorten_refs(refs)[refs[0]]
+        keys = [metric.key for metric in plan.metrics]
+        self._metric, self._metric_name = keys[0], shorten_refs(keys)[keys[0]]
         line = Text.assemble((f"{'run folder':<12}  ", "cyan"), format_path(run_dir))
         self._console.print(line, soft_wrap=True)
         if continued:

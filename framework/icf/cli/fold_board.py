@@ -53,8 +53,8 @@ class FoldBoard:
     """One row per fold and a line about all of them; safe to change while another thread draws it."""
 
     def __init__(self, plan: Plan, clock: Clock = time.monotonic) -> None:
-        self._metric = plan.metrics[0].ref
-        self._metric_name = shorten_refs([metric.ref for metric in plan.metrics])[self._metric]
+        self._metric = plan.metrics[0].key
+        self._metric_name = shorten_refs([metric.key for metric in plan.metrics])[self._metric]
         self._clock = clock
         self._started = clock()
         self._lock = Lock()

@@ -67,7 +67,8 @@ def describe_choice(choice: Choice, *, full: bool = False) -> str:
     """Return a component and its parameters; without ``full`` only those that are no defaults."""
     params = choice.params if full else chosen_params(choice)
     pairs = ", ".join(f"{name} = {_show(value)}" for name, value in params.items() if value is not None)
-    return f"{choice.ref} ({pairs})" if pairs else choice.ref
+    name = f"{choice.name}: {choice.ref}" if choice.name else choice.ref
+    return f"{name} ({pairs})" if pairs else name
 
 
 def chosen_params(choice: Choice) -> dict[str, Any]:

@@ -109,6 +109,10 @@ def _describe_component(entry: Entry) -> None:
     descriptor = entry.descriptor
     print(f"{entry.ref} ({entry.kind}), from {entry.plugin.source}, {descriptor.factory}")
     print(_summary(descriptor))
+    if descriptor.source:
+        print(f"source: {descriptor.source}")
+    if descriptor.reference:
+        print(f"tested against: {descriptor.reference}")
     parameters = list_parameters(descriptor.params)
     if parameters:
         _print_table(_table(("parameter", "type", "default", "bounds", "meaning"), map(_row, parameters)))

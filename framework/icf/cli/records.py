@@ -69,6 +69,8 @@ class ComponentDescription(ComponentRecord):
 
     ref: str = Field(description="Its name in recipes, plugin/component")
     factory: str = Field(description="The function that makes it")
+    source: str | None = Field(description="Paper, book or program that defines it; null if none is named")
+    reference: str | None = Field(description="What a test compares it with; null if nothing is named")
     distribution: str = Field(description="As in PluginRecord")
     version: str = Field(description="As in PluginRecord")
     parameters: tuple[ParameterRecord, ...] = Field(description="What a recipe may choose")
@@ -121,6 +123,8 @@ def record_component(entry: Entry) -> ComponentDescription:
             **_list_facts(entry.descriptor),
             "ref": entry.ref,
             "factory": entry.descriptor.factory,
+            "source": entry.descriptor.source,
+            "reference": entry.descriptor.reference,
             "distribution": entry.plugin.distribution,
             "version": entry.plugin.version,
             "parameters": parameters,

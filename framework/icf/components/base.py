@@ -36,6 +36,12 @@ class Component:
     params: type[Params] = Params
     """Subclass of ``icf.Params`` that describes what a recipe may choose."""
 
+    source: str | None = None
+    """Paper, book or program that defines the component, such as "Lin et al. 2017, arXiv:1708.02002"."""
+
+    reference: str | None = None
+    """What a test compares the component with: a library's function, or the paper's formula."""
+
     deprecated: str | None = None
     """What to use instead; a recipe that names the component gets this as a warning."""
 

@@ -23,7 +23,10 @@ MetricFunction: TypeAlias = "Callable[[FloatArray, IntArray], float]"
 
 @dataclass(frozen=True, kw_only=True)
 class Metric(Component):
-    """A metric. Factory: ``(params, MetricContext) -> MetricFunction``. Computed on all rows at once."""
+    """A metric. Factory: ``(params, MetricContext) -> MetricFunction``. Computed on all rows at once.
+
+    If its ``reference`` is a function such as ``sklearn.metrics.f1_score``, ``icf.testing`` compares it.
+    """
 
     kind: ClassVar[str] = "metric"
 
@@ -32,10 +35,6 @@ class Metric(Component):
 
     bounds: tuple[float, float] = (0.0, 1.0)
     """Lowest and highest possible score; ``icf.testing`` holds the metric to them."""
-
-    reference: str | None = None
-    """Paper or library that defines the metric; with a function such as ``sklearn.metrics.f1_score``, ``icf.testing``
-    compares it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,28 @@ from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.files import read_json
 from icf.pipeline.folder import FoldFolder, RunFolder
 from icf.plan import Plan
+from icf.sections import Inference
+
+DEFAULT_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How a fold's best weights, and those of a finished run, predict; equal for all rows, since it can change the
+    last digits. ``fused``: batch normalisation is made part of convolutions."""
+
+    batch_size: int = DEFAULT_BATCH
+    fused: bool = False
+
+    @classmethod
+    def of_recipe(cls, section: Inference) -> Prediction:
+        """Return what a recipe says, and what holds where it leaves the choice open and nothing was measured."""
+        size = DEFAULT_BATCH if section.batch_size == "auto" else section.batch_size
+        return cls(size, section.fuse == "on")
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        return f"in batches of {self.batch_size}{', batch normalisation fused' * self.fused}"
 
 
 @dataclass(frozen=True)
@@ -18,7 +40,8 @@ class FoldJob:
     """Train one fold of a plan in a run folder, with ``threads`` CPU threads; ``key`` names its inputs.
 
     ``concurrent`` processes like this one share the machine; ``precision`` is one of compute.precision, where "auto"
-    leaves the choice to the rule, where the fold is trained.
+    leaves the choice to the rule, where the fold is trained; ``prediction`` is None for what the recipe says;
+    ``compiled`` tells whether torch.compile makes code for the network, if it can.
     """
 
     plan: Plan
@@ -28,6 +51,13 @@ class FoldJob:
     key: str
     concurrent: int = 1
     precision: str = "auto"
+    prediction: Prediction | None = None
+    compiled: bool = False
+
+    @property
+    def predicts(self) -> Prediction:
+        """How the fold predicts."""
+        return self.prediction or Prediction.of_recipe(self.plan.recipe.inference)
 
     @property
     def run_folder(self) -> RunFolder:
@@ -51,7 +81,7 @@ class Placement:
     """Where folds run, and why: ``concurrent`` folds at a time with ``threads`` threads and ``workers`` each.
 
     ``fold_threads`` are the threads by fold, where the last folds have the machine for themselves; ``precision`` is
-    the number format, "auto" that of the recipe.
+    the number format, "auto" that of the recipe; ``prediction`` is None for what the recipe says.
     """
 
     executor: str
@@ -63,6 +93,8 @@ class Placement:
     gpus: float = 0.0
     precision: str = "auto"
     fold_threads: tuple[int, ...] = ()
+    prediction: Prediction | None = None
+    compiled: bool = False
 
     @property
     def cpus(self) -> int:
@@ -99,8 +131,9 @@ def read_placement(path: Path) -> Placement | None:
     """Return what placement.json says; None without such a file, or with one of another version of icf."""
     try:
         found = read_json(path)
-        return Placement(**{**found, "fold_threads": tuple(found["fold_threads"])})
-    except (OSError, ValueError, TypeError, KeyError):
+        prediction = Prediction(**found["prediction"]) if found.get("prediction") else None
+        return Placement(**{**found, "fold_threads": tuple(found["fold_threads"]), "prediction": prediction})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -17,9 +17,10 @@ from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.data.stored_images import store_images
 from icf.pipeline.files import read_json
 from icf.pipeline.folder import RunFolder
-from icf.pipeline.jobs import read_placement
+from icf.pipeline.jobs import Prediction, read_placement
 from icf.pipeline.pixels.cache import list_errors
 from icf.pipeline.results.ensemble import combine
+from icf.pipeline.results.fusion import TRIAL_ROWS, try_fusion
 from icf.pipeline.results.inference import predict_probabilities
 from icf.pipeline.training.batches import Batches
 from icf.pipeline.training.checkpoint import load_weights, read_metadata
@@ -61,9 +62,14 @@ def predict_images(
         raise BadImagesError("none of the images can be read", bad)
     device = choose_device(plan.recipe.compute.device)
     models = _load_members(plan, weights, len(metadata["classes"]), spec, device)
-    precision = choose_precision(_recall_precision(plan, folder, device), models[0], device)
+    wanted, prediction = _recall_computing(plan, folder, device)
+    precision = choose_precision(wanted, models[0], device)
     batches = Batches(cache.source, spec, device)
-    members = predict_probabilities(models, batches, rows, plan.recipe.inference, device, precision)
+    if prediction.fused:
+        trial = batches.read(rows[:TRIAL_ROWS])
+        models = [try_fusion(model, trial)[0] for model in models]
+    size, tta = prediction.batch_size, plan.recipe.inference.tta
+    members = predict_probabilities(models, batches, rows, size, tta, device, precision)
     names = [str(images[row]) if isinstance(images[row], Path) else str(row) for row in rows]
     notes = tuple(read_json(folder.data)["notes"])
     return Predictions(tuple(metadata["classes"]), tuple(names), combine(plan, list(members)), tuple(bad), notes)
@@ -98,9 +104,10 @@ def _load_members(
     return models
 
 
-def _recall_precision(plan: Plan, folder: RunFolder, device: torch.device) -> str:
-    """Return the number format of the run's own predictions, if they were made on such a device."""
+def _recall_computing(plan: Plan, folder: RunFolder, device: torch.device) -> tuple[str, Prediction]:
+    """Return number format and way of the run's own predictions, if they were made on such a device."""
     placement = read_placement(folder.placement)
+    by_recipe = Prediction.of_recipe(plan.recipe.inference)
     if placement is None or placement.device != device.type:
-        return plan.recipe.compute.precision
-    return placement.precision
+        return plan.recipe.compute.precision, by_recipe
+    return placement.precision, placement.prediction or by_recipe

@@ -20,8 +20,10 @@ from icf.pipeline.files import digest, read_json, write_json
 from icf.pipeline.folder import RunFolder, open_run_folder
 from icf.pipeline.frozen.embed import save_embeddings, wants_embeddings
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, read_embedding_files
-from icf.pipeline.jobs import FoldJob, Place, Placement, Workload, read_placement
+from icf.pipeline.jobs import FoldJob, Place, Placement, Prediction, Workload, read_placement
 from icf.pipeline.listener import Listener, RunResult
+from icf.pipeline.lock import hold
+from icf.pipeline.pixels.lease import use
 from icf.pipeline.results.ensemble import ensemble
 from icf.pipeline.results.report import write_report
 from icf.pipeline.results.submission import write_submission
@@ -63,7 +65,7 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
     """Run a plan, or continue it, in its folder below ``runs``; a stage that is complete is skipped.
 
     Raises:
-        IcfError: bad data or a component that can't be used, before training.
+        IcfError: bad data, a component that can't be used, or another run in the same folder; before training.
         FoldError: folds that failed; the others are kept and need not be trained again.
     """
     started = time.monotonic()
@@ -71,6 +73,11 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
     for choice in plan.choices():
         choice.resolve()
     folder = open_run_folder(plan, runs, fresh=fresh)
+    with hold(folder):
+        return _run_stages(plan, folder, place, listener, started)
+
+
+def _run_stages(plan: Plan, folder: RunFolder, place: Place, listener: Listener, started: float) -> RunResult:
     listener.run_opened(plan, folder.path, continued=(folder.path / "stages").exists())
     run = _Run(plan, folder, listener)
     write_json(folder.path / "environment.json", describe_environment())
@@ -89,7 +96,8 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
             notes=notes,
         )
     )
-    keys = _fit(run, data, split, _embed(run, data, split), place, observers)
+    with contextlib.ExitStack() as leases:  # other processes could take the room of embeddings
+        keys = _fit(run, data, split, _embed(run, data, split, leases), place, observers)
     _ensemble(run, data, split, keys)
     submission = _submit(run, data)
     report = _report(run, data, [*run.warnings, *observers.warnings])
@@ -146,13 +154,16 @@ def _split(run: _Run, data: Prepared) -> Split:
     return split
 
 
-def _embed(run: _Run, data: Prepared, split: Split) -> EmbeddingFiles | None:
+def _embed(run: _Run, data: Prepared, split: Split, leases: contextlib.ExitStack) -> EmbeddingFiles | None:
     folder = run.folder
     if not wants_embeddings(run.plan):
         folder.embeddings.unlink(missing_ok=True)
         return None
     with run.stage("embed") as outcome:
         earlier = read_embedding_files(folder)
+        for path in earlier.paths if earlier else []:
+            with contextlib.suppress(FileNotFoundError):  # it is made again
+                leases.enter_context(use(path))
 
         def progress(what: str, done: int, total: int) -> None:
             run.listener.stage_progress("embed", what, done, total)
@@ -161,7 +172,7 @@ def _embed(run: _Run, data: Prepared, split: Split) -> EmbeddingFiles | None:
             "embed",
             digest(run.plan.identity, data.key, split.count),
             [folder.embeddings, *(earlier.paths if earlier else [])],
-            lambda: save_embeddings(run.plan, data, split.count, folder, progress),
+            lambda: save_embeddings(run.plan, data, split.count, folder, leases, progress),
         )
         files = read_embedding_files(folder)
         if files:
@@ -179,6 +190,10 @@ def _fit(
         placement, executor = place(run.plan, _measure_workload(run, data, split, embeddings))
         if placement.precision == "auto":
             placement = replace(placement, precision=run.plan.recipe.compute.precision)
+        if placement.prediction is None:
+            placement = replace(placement, prediction=Prediction.of_recipe(run.plan.recipe.inference))
+        if run.plan.recipe.compute.compile == "on":
+            placement = replace(placement, compiled=True)
         source = digest(split.hash, embeddings.key) if embeddings else split.hash
         jobs = [_make_job(run, data, source, fold, placement) for fold in range(split.count)]
         done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]
@@ -209,9 +224,10 @@ def _measure_workload(run: _Run, data: Prepared, split: Split, embeddings: Embed
 
 def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Placement) -> FoldJob:
     threads, device, precision = placement.threads_of(fold), placement.device, placement.precision
-    key = digest(run.plan.identity, data.key, source, fold, threads, device, precision)
+    prediction, compiled = placement.prediction, placement.compiled
+    key = digest(run.plan.identity, data.key, source, fold, threads, device, precision, str(prediction), compiled)
     concurrent = placement.concurrent * placement.workers
-    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision)
+    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision, prediction, compiled)
 
 
 def _describe_failures(failed: dict[int, str], count: int) -> str:

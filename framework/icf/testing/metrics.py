@@ -18,8 +18,12 @@ from icf.testing.case import Case, CheckSkipped, expect
 CLASSES = 4
 ROWS = 60
 
-CHOICES = {"average": ("macro", "micro", "weighted"), "multi_class": ("ovr", "ovo")}
-"""Arguments that functions of scikit-learn need for more than two classes."""
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "average": ("macro", "micro", "weighted"),
+    "multi_class": ("ovr", "ovo"),
+    "weights": (None, "linear", "quadratic"),
+}
+"""Arguments that functions of scikit-learn need for more than two classes, and weights of their confusions."""
 
 
 def build_metric(case: Case) -> MetricFunction:
@@ -98,12 +102,14 @@ def check_reference(case: Case) -> None:
 
 
 def _call(function: Callable[..., Any], probabilities: FloatArray, targets: IntArray) -> Iterator[float]:
-    """Call the reference in each way that may be meant: with classes or probabilities, and CHOICES."""
+    """Call the reference in each way that may be meant: with classes or probabilities, targets in columns, CHOICES."""
     takes = inspect.signature(function).parameters
     choices = [[(name, value) for value in values] for name, values in CHOICES.items() if name in takes]
-    for predictions, *chosen in itertools.product((probabilities.argmax(axis=1), probabilities), *choices):
+    columns = np.eye(probabilities.shape[1])[targets]
+    rows = ((targets, probabilities.argmax(axis=1)), (targets, probabilities), (columns, probabilities))
+    for (truth, predictions), *chosen in itertools.product(rows, *choices):
         try:
-            yield float(function(targets, predictions, **dict(chosen)))
+            yield float(function(truth, predictions, **dict(chosen)))
         except (TypeError, ValueError):
             continue
 

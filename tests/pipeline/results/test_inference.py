@@ -12,7 +12,6 @@ from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.pixels.sources import MappedPixels
 from icf.pipeline.results.inference import predict_logits, predict_probabilities
 from icf.pipeline.training.batches import Batches
-from icf.sections import Inference
 
 SPEC = Preprocessing(image_size=(6, 5), channels=3, resize="stretch", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 CPU = torch.device("cpu")
@@ -62,8 +61,8 @@ def test_every_model_and_view_sees_every_image_which_is_read_once(
     pixels: np.ndarray, batches: CountingBatches, batch_size: int
 ) -> None:
     models = make_models(3)
-    section = Inference(batch_size=batch_size, tta=("horizontal-flip", "vertical-flip"))
-    found = predict_probabilities(models, batches, ROWS, section, CPU, None)
+    tta = ("horizontal-flip", "vertical-flip")
+    found = predict_probabilities(models, batches, ROWS, batch_size, tta, CPU, None)
     expected = np.stack([predict_plainly(model, pixels, [(), (1,), (0,)]) for model in models])
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert found.dtype == np.float64
@@ -74,10 +73,10 @@ def test_probabilities_are_those_of_the_logits(batches: CountingBatches) -> None
     [model] = make_models(1)
     logits = predict_logits(model, batches, ROWS, 2, CPU, None)
     expected = torch.softmax(logits.double(), 1).numpy()
-    found = predict_probabilities([model], batches, ROWS, Inference(batch_size=2), CPU, None)[0]
+    found = predict_probabilities([model], batches, ROWS, 2, (), CPU, None)[0]
     np.testing.assert_array_equal(found, expected)
 
 
 def test_no_rows_have_no_probabilities(batches: CountingBatches) -> None:
-    found = predict_probabilities(make_models(2), batches, ROWS[:0], Inference(tta=("vertical-flip",)), CPU, None)
+    found = predict_probabilities(make_models(2), batches, ROWS[:0], 2, ("vertical-flip",), CPU, None)
     assert found.shape == (2, 0, 4)

@@ -31,6 +31,7 @@ VOID = {"meta", "img", "br", "link", "input", "hr"}
 NASTY = "<script>alert(1)<"
 ENVIRONMENT: dict[str, Any] = {"python": "3.11", "gpus": [], "packages": {"torch": "2.14", "ray": None}}
 SECONDS = {"prepare": 1.25, "fit": 75.0}
+TOLD = {"prefetch": "two threads", "prediction": "in batches of 9", "compiler": "not used"}
 FOLD_SECONDS = {"start": 0.5, "batches": 6.0, "steps": 12.5, "validation": 2.0, "prediction": 1.0}
 
 
@@ -86,7 +87,10 @@ def write_fold(folder: RunFolder, plan: Plan, fold: int, classes: Sequence[str],
     best = int(np.argmax([row[plan.metrics[0].ref] for row in history]))
     metrics = score_rows(build_metrics(plan, len(classes)), probabilities, split["target"][rows])
     result = {"fold": fold, "best_epoch": best, "epochs": epochs, "rows": len(rows), "precision": "float32"}
-    write_json(files.metrics, {**result, "metrics": metrics, "prefetch": "two threads", "seconds": FOLD_SECONDS})
+    write_json(
+        files.metrics,
+        {**result, "metrics": metrics, "seconds": FOLD_SECONDS, **TOLD},
+    )
     tiles = [[rng.integers(0, 256, (24, 24, 3), dtype=np.uint8) for _ in range(8)] for _ in range(4)]
     Image.fromarray(np.vstack([np.hstack(line) for line in tiles])).save(files.augmented)
 

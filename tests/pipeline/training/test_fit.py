@@ -145,6 +145,16 @@ def test_the_best_epoch_of_a_loss_is_the_lowest(tmp_path: Path) -> None:
     assert log_loss(find_targets(job), read_oof(job.folder)) == pytest.approx(min(losses), abs=1e-9)
 
 
+def test_a_metric_listed_twice_has_two_columns(tmp_path: Path) -> None:
+    top = '{use="metric/top-k", k=2, name="top-2"}, {use="metric/top-k", k=9, name="top-9"}'
+    job = fit(tmp_path, f"metrics.report=[{top}]", "train.epochs=1")
+    [row] = read_history(job.folder)
+    assert 0 < row["metric/macro-f1"] < row["top-2"] < row["top-9"] <= 1
+    ranks = np.argsort(-read_oof(job.folder), axis=1)[:, :2]
+    expected = np.mean((ranks == find_targets(job)[:, None]).any(axis=1))
+    assert read_json(job.folder.metrics)["metrics"]["top-2"] == pytest.approx(expected)
+
+
 def test_class_weights_and_label_smoothing_reach_the_loss(tmp_path: Path) -> None:
     settings = ('loss.class_weights="balanced"', "loss.label_smoothing=0.1", "train.batch_size=1000")
     trainer = make_trainer(tmp_path, *settings)

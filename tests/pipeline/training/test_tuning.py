@@ -10,9 +10,10 @@ import torch
 
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.jobs import Workload
-from icf.pipeline.training import tuning
+from icf.pipeline.training import measured, tuning
+from icf.pipeline.training.measured import ROUNDS
 from icf.pipeline.training.trial_steps import TrialSteps, time_steps
-from icf.pipeline.training.tuning import ROUNDS, SHARE, SHORT_WORK, Candidate, choose, measure_speeds, tune
+from icf.pipeline.training.tuning import SHARE, SHORT_WORK, Candidate, choose, measure_speeds, tune
 from icf.plan import Plan
 from training import make_plan
 
@@ -230,7 +231,7 @@ def test_real_steps_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_busy_machine_is_not_timed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(tuning, "PATIENCE", -1.0)
+    monkeypatch.setattr(measured, "PATIENCE", -1.0)
     monkeypatch.setattr(tuning, "time_steps", lambda copies, precision, threads: calls.append(len(copies)) or 1.0)
     measure_speeds(make_open_plan("model.widths=[8]"), make_work(), [BESIDE, ALONE])
     assert calls == [2, 1] * 2

@@ -35,7 +35,7 @@ def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) 
     fold_results = [_read_result(folder, fold) for fold in range(folds)]
     grouped = len(set(groups)) < len(groups)
     metrics: dict[str, Any] = {
-        "select": plan.metrics[0].ref,
+        "select": plan.metrics[0].key,
         "oof": {name: score.to_json() for name, score in scores.items()},
         "rows": len(targets),
         "interval": describe_bootstrap(len(targets), len(classes), grouped=grouped),
@@ -51,7 +51,9 @@ def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) 
 def _read_result(folder: RunFolder, fold: int) -> dict[str, Any]:
     """Return a fold's result without what was measured: the run's scores are equal when a run is repeated."""
     result: dict[str, Any] = read_json(folder.fold(fold).metrics)
-    return {name: value for name, value in result.items() if name not in {"seconds", "prefetch"}}
+    return {
+        name: value for name, value in result.items() if name not in {"seconds", "prefetch", "prediction", "compiler"}
+    }
 
 
 def join_oof(folder: RunFolder, folds: int, classes: Sequence[str]) -> tuple[FloatArray, Any, list[str]]:

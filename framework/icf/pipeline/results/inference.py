@@ -11,7 +11,6 @@ from torch import nn
 from icf.components import FloatArray, IntArray
 from icf.pipeline.data.inputs import Inputs
 from icf.pipeline.training.network import autocast
-from icf.sections import Inference
 
 
 @torch.inference_mode()
@@ -40,22 +39,23 @@ def predict_probabilities(
     models: Sequence[nn.Module],
     batches: Inputs,
     rows: IntArray,
-    section: Inference,
+    batch_size: int,
+    tta: Sequence[str],
     device: torch.device,
     precision: torch.dtype | None,
 ) -> FloatArray:
-    """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and ``inference.tta``.
+    """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and those of ``tta``.
 
     Every image is read once, for all models and views; no view's probabilities outlive their batch.
     """
     for model in models:
         model.eval()
     parts = []
-    for chosen in np.split(rows, range(section.batch_size, len(rows), section.batch_size)):
+    for chosen in np.split(rows, range(batch_size, len(rows), batch_size)):
         # Without rows, one is predicted all the same: only a model knows how many classes it has.
-        views = batches.read_views(chosen if len(chosen) else np.zeros(1, np.int64), section.tta)
+        views = batches.read_views(chosen if len(chosen) else np.zeros(1, np.int64), tta)
         sums = sum(_predict_view(models, view, device, precision) for view in views)
-        parts.append(sums / (1 + len(section.tta)))
+        parts.append(sums / (1 + len(tta)))
     probabilities: FloatArray = np.concatenate(parts, axis=1)[:, : len(rows)]
     return probabilities
 

@@ -18,7 +18,7 @@ from icf.formats import format_count, format_score, format_seconds, format_share
 from icf.pipeline.data.prepare import Prepared, describe_facts
 from icf.pipeline.files import read_json, read_table, write_text
 from icf.pipeline.folder import RunFolder
-from icf.pipeline.jobs import Placement
+from icf.pipeline.jobs import read_placement
 from icf.pipeline.results.charts import Line, draw_confusion, draw_lines
 from icf.pipeline.results.class_scores import find_confused_pairs, find_weakest, score_classes
 from icf.pipeline.results.pictures import read_grid, read_mistakes
@@ -121,20 +121,20 @@ def _summarise(plan: Plan, metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _list_scores(plan: Plan, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    test, names = metrics.get("test", {}), shorten_refs(choice.ref for choice in plan.metrics)
+    test, names = metrics.get("test", {}), shorten_refs(choice.key for choice in plan.metrics)
     return [
         {
-            "name": names[choice.ref],
+            "name": names[choice.key],
             "direction": "higher is better" if choice.maximize else "lower is better",
-            "oof": metrics["oof"][choice.ref],
-            "test": test.get(choice.ref),
+            "oof": metrics["oof"][choice.key],
+            "test": test.get(choice.key),
         }
         for choice in plan.metrics
     ]
 
 
 def _describe_folds(plan: Plan, folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    names = [choice.ref for choice in plan.metrics]
+    names = [choice.key for choice in plan.metrics]
     columns = {name: [fold["metrics"][name] for fold in folds] for name in names}
     return {
         "names": shorten_refs(names),
@@ -152,15 +152,15 @@ def _read_history(path: Path) -> History:
 
 def _draw_curves(plan: Plan, folder: RunFolder, folds: Sequence[Mapping[str, Any]]) -> list[str]:
     losses, scores = [], []
-    ref = plan.metrics[0].ref
-    name = shorten_refs(choice.ref for choice in plan.metrics)[ref]
+    key = plan.metrics[0].key
+    name = shorten_refs(choice.key for choice in plan.metrics)[key]
     for fold in folds:
         history = _read_history(folder.fold(fold["fold"]).history)
         epochs = [epoch + 1 for epoch in history["epoch"]]
         label, colour, best = f"fold {fold['fold']}", fold["fold"], fold["best_epoch"]
         losses.append(Line(epochs, history["train_loss"], colour=colour, dashed=True))
         losses.append(Line(epochs, history["val_loss"], label, colour, mark=best))
-        scores.append(Line(epochs, history[ref], label, colour, mark=best))
+        scores.append(Line(epochs, history[key], label, colour, mark=best))
     loss_chart = draw_lines(losses, title="loss per epoch", x_label="epoch", y_label="loss")
     return [loss_chart, draw_lines(scores, title=f"{name} per epoch", x_label="epoch", y_label=name)]
 
@@ -184,7 +184,8 @@ def _add_up_folds(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, float
 
 
 def _describe_compute(folder: RunFolder, data: Prepared, results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    placed = Placement(**read_json(folder.placement))
+    placed = read_placement(folder.placement)
+    assert placed is not None  # noqa: S101 - for the type checker: this run has written it
     last = f" (the last fold {placed.fold_threads[-1]})" if placed.fold_threads else ""
     lines = [
         ("executor", f"{placed.executor}: {placed.reason}"),
@@ -192,6 +193,8 @@ def _describe_compute(folder: RunFolder, data: Prepared, results: Sequence[Mappi
         ("device", placed.device),
         ("number format", ", ".join(sorted({result["precision"] for result in results}))),
         ("batches", results[0]["prefetch"]),
+        ("predictions", results[0]["prediction"]),
+        ("torch.compile", results[0]["compiler"]),
     ]
     return [*lines, ("decoded pixels", _describe_pixels(data))]
 

@@ -33,7 +33,7 @@ class Interval:
 def build_metrics(plan: Plan, num_classes: int) -> dict[str, MetricFunction]:
     """Return the plan's metrics by name, the one that selects the best epoch first."""
     context = MetricContext(num_classes=num_classes)
-    return {choice.ref: build_metric(choice, context) for choice in plan.metrics}
+    return {choice.key: build_metric(choice, context) for choice in plan.metrics}
 
 
 def score_rows(

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from icf.components import FloatArray, IntArray
 from icf.pipeline.data.inputs import Inputs, open_test_inputs
 from icf.pipeline.files import write_json, write_probabilities
+from icf.pipeline.results.fusion import TRIAL_ROWS, try_fusion
 from icf.pipeline.results.inference import predict_probabilities
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.training import checkpoint
@@ -34,16 +36,21 @@ def describe_weights(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def predict_fold(trainer: Trainer) -> FloatArray:
-    """Write the probabilities of validation and test rows with the best weights; return the former, float64 [N, K]."""
-    folder, data, recipe = trainer.job.folder, trainer.data, trainer.job.plan.recipe
+def predict_fold(trainer: Trainer) -> tuple[FloatArray, str]:
+    """Write the probabilities of validation and test rows with the best weights.
+
+    Return the former, float64 [N, K], and how they were predicted, in words.
+    """
+    folder, data, tta = trainer.job.folder, trainer.data, trainer.job.plan.recipe.inference.tta
     checkpoint.load_weights(find_best_weights(trainer), trainer.model)
     if trainer.model is not trainer.whole:
         checkpoint.save_weights(folder.checkpoints / "best.safetensors", trainer.whole, describe_weights(trainer))
 
+    model, described = _prepare_model(trainer)
+
     def predict(batches: Inputs, rows: IntArray) -> FloatArray:
-        models, section = [trainer.model], recipe.inference
-        found: FloatArray = predict_probabilities(models, batches, rows, section, trainer.device, trainer.precision)[0]
+        size, device = trainer.job.predicts.batch_size, trainer.device
+        found: FloatArray = predict_probabilities([model], batches, rows, size, tta, device, trainer.precision)[0]
         return found
 
     probabilities = predict(trainer.batches, data.val_rows)
@@ -56,10 +63,20 @@ def predict_fold(trainer: Trainer) -> FloatArray:
         batches = open_test_inputs(trainer.embeddings, data.test_pixels, data.preprocessing, trainer.device)
         test[data.test_rows >= 0] = predict(batches, readable)
         write_probabilities(folder.test, data.test_ids, data.classes, test)
-    return probabilities
+    return probabilities, described
 
 
-def save_result(trainer: Trainer, probabilities: FloatArray) -> None:
+def _prepare_model(trainer: Trainer) -> tuple[nn.Module, str]:
+    """Return what predicts, and how."""
+    prediction = trainer.job.predicts
+    if not prediction.fused:
+        return trainer.model, str(prediction)
+    images = trainer.batches.read(trainer.data.val_rows[:TRIAL_ROWS])
+    model, obstacle = try_fusion(trainer.model, images)
+    return model, f"{prediction}, but not here: {obstacle}" if obstacle else str(prediction)
+
+
+def save_result(trainer: Trainer, probabilities: FloatArray, prediction: str) -> None:
     """Score the predictions of the validation rows, and write the result of the finished fold."""
     data = trainer.data
     targets = data.targets[data.val_rows]
@@ -72,6 +89,8 @@ def save_result(trainer: Trainer, probabilities: FloatArray) -> None:
         "precision": str(trainer.precision or torch.float32).removeprefix("torch."),
         "metrics": metrics,
         "prefetch": str(trainer.loader.prefetch or "no background thread: too few steps to measure"),
+        "prediction": prediction,
+        "compiler": trainer.compiler,
         "seconds": {part: round(value, 3) for part, value in trainer.state.seconds.items()},
     }
     if trainer.state.soup:

@@ -22,7 +22,7 @@ def rank_epochs(trainer: Trainer) -> list[int]:
     """Return the epochs that may become part of the soup, the best first; of equals the earlier."""
     metric, history = trainer.job.plan.metrics[0], trainer.state.history
     sign = -1 if metric.maximize else 1
-    ranked = sorted(range(len(history)), key=lambda epoch: (sign * history[epoch][metric.ref], epoch))
+    ranked = sorted(range(len(history)), key=lambda epoch: (sign * history[epoch][metric.key], epoch))
     return ranked[: trainer.job.plan.recipe.train.soup_size]
 
 
@@ -50,7 +50,7 @@ def cook_soup(trainer: Trainer) -> list[int]:
     metric = trainer.job.plan.metrics[0]
     first, *others = rank_epochs(trainer)
     epochs, soup = [first], load_file(_find_ingredient(trainer, first))
-    best = trainer.state.history[first][metric.ref]
+    best = trainer.state.history[first][metric.key]
     checkpoint.load_weights(_find_ingredient(trainer, first), trainer.model)
     checkpoint.save_weights(find_best_weights(trainer), trainer.model, describe_weights(trainer))
     for epoch in others:
@@ -75,10 +75,10 @@ def stir(soup: Weights, weights: Weights, count: int) -> Weights:
 def score_validation(trainer: Trainer) -> float:
     """Return the selecting metric of the present weights on the fold's validation rows."""
     data, plan = trainer.data, trainer.job.plan
-    size = plan.recipe.inference.batch_size
+    size = trainer.job.predicts.batch_size
     with blame(plan.model, "in validation"):
         logits = predict_logits(trainer.model, trainer.batches, data.val_rows, size, trainer.device, trainer.precision)
-    score = build_metrics(plan, len(data.classes))[plan.metrics[0].ref]
+    score = build_metrics(plan, len(data.classes))[plan.metrics[0].key]
     return score(softmax(logits), data.targets[data.val_rows])
 
 

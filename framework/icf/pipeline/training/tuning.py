@@ -6,23 +6,20 @@ bfloat16; folds side by side, with a thread each, mostly beat one fold after the
 
 from __future__ import annotations
 
-import contextlib
 import os
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from icf.errors import one_line
 from icf.memory import release_memory
-from icf.pipeline.cache import cache_dir, count_cores
+from icf.pipeline.cache import count_cores
 from icf.pipeline.environment import read_processor
-from icf.pipeline.files import digest, read_json, write_json
 from icf.pipeline.jobs import Workload
+from icf.pipeline.training.measured import ROUNDS, recall_or_measure, take_turns
 from icf.pipeline.training.network import PRECISIONS, build_model, choose_precision, has_fast_bf16
 from icf.pipeline.training.trial_steps import TrialSteps, time_steps
 from icf.plan import Plan
@@ -35,12 +32,6 @@ START_SECONDS = 4.0
 
 ADVANTAGE = 1.1
 """How many times as fast something must be to replace what the rules say, so that noise does not decide."""
-
-ROUNDS = 4
-"""Every candidate is timed so often, all in turn; the first time is for warming up."""
-
-PATIENCE = 20.0
-"""Seconds after which two rounds must be enough: steps are long, or the machine is busy."""
 
 SHARE = 10
 """A training is timed beforehand if it has so many times as many steps as the timing."""
@@ -80,16 +71,17 @@ def tune(plan: Plan, work: Workload, device: str, places: int, measure: Measure 
     candidates = list_candidates(plan, default)
     if obstacle or len(candidates) == 1:
         return Tuning(*default, obstacle)
-    path = cache_dir() / "tuning" / f"{_make_key(plan, work, candidates)}.json"
-    speeds = _read_speeds(path, candidates)
-    if speeds is None:
-        try:
-            speeds = (measure or measure_speeds)(plan, work, candidates)
-        # Whatever a component raises, the folds will raise and explain.
-        except (Exception, SystemExit) as error:  # noqa: BLE001
-            return Tuning(*default, f"not measured: {one_line(error)}")
-        _write_speeds(path, speeds)
-    return choose(default, speeds, work.images)
+
+    def measure_named() -> dict[str, float]:
+        speeds = (measure or measure_speeds)(plan, work, candidates)
+        return {_describe(candidate): speed for candidate, speed in speeds.items()}
+
+    try:
+        named = recall_or_measure(list_causes(plan, work), [_describe(one) for one in candidates], measure_named)
+    # Whatever a component raises, the folds will raise and explain.
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        return Tuning(*default, f"not measured: {one_line(error)}")
+    return choose(default, {candidate: named[_describe(candidate)] for candidate in candidates}, work.images)
 
 
 def find_obstacle(plan: Plan, work: Workload, device: str, places: int) -> str:
@@ -136,27 +128,20 @@ def _describe(candidate: Candidate) -> str:
 
 
 def measure_speeds(plan: Plan, work: Workload, candidates: Sequence[Candidate]) -> Speeds:
-    """Time training steps of every candidate, in turn, and return medians.
-
-    Not the best times: other programs slow two threads that wait for each other far more than one, and are part of
-    what a training will meet. Takes about two seconds for a small network.
-    """
+    """Time training steps of every candidate; it takes about two seconds for a small network."""
     cores, before = count_cores(), torch.get_num_threads()
     copies = [TrialSteps(plan, work) for _ in range(max(candidate.places for candidate in candidates))]
-    found: dict[Candidate, list[float]] = {candidate: [] for candidate in candidates}
-    started = time.monotonic()
+
+    def measure(candidate: Candidate) -> float:
+        threads = plan.recipe.compute.threads or max(1, cores // candidate.places)
+        return time_steps(copies[: candidate.places], PRECISIONS[candidate.precision], threads)
+
     try:
-        for done in range(ROUNDS):
-            if done > 1 and time.monotonic() - started > PATIENCE:
-                break
-            for precision, places in candidates:
-                threads = plan.recipe.compute.threads or max(1, cores // places)
-                speed = time_steps(copies[:places], PRECISIONS[precision], threads)
-                found[Candidate(precision, places)].append(speed)
+        found = take_turns({_describe(candidate): partial(measure, candidate) for candidate in candidates})
     finally:
         torch.set_num_threads(before)
         release_memory()
-    return {candidate: statistics.median(values[1:]) for candidate, values in found.items()}
+    return {candidate: found[_describe(candidate)] for candidate in candidates}
 
 
 def _apply_rule(plan: Plan, work: Workload, device: str) -> str:
@@ -172,24 +157,10 @@ def _apply_rule(plan: Plan, work: Workload, device: str) -> str:
     return next(name for name, known in PRECISIONS.items() if known == dtype)
 
 
-def _make_key(plan: Plan, work: Workload, candidates: Sequence[Candidate]) -> str:
-    """Return a hash of everything that speeds depend on."""
+def list_causes(plan: Plan, work: Workload) -> list[object]:
+    """Return everything that speeds depend on."""
     parts = [choice.model_dump(mode="json") for choice in (plan.model, plan.loss, plan.optimizer)]
     spec, train = work.preprocessing, plan.recipe.train
     shape = [spec.channels, *spec.image_size, work.num_classes, train.batch_size, train.accumulate]
     machine = [read_processor(), count_cores(), torch.__version__, plan.recipe.compute.threads]
-    return digest(parts, shape, machine, candidates)
-
-
-def _read_speeds(path: Path, candidates: Sequence[Candidate]) -> Speeds | None:
-    try:
-        found = {Candidate(row["precision"], row["places"]): float(row["speed"]) for row in read_json(path)}
-    except (OSError, ValueError, TypeError, KeyError):  # not there, or damaged: it is measured again
-        return None
-    return {candidate: found[candidate] for candidate in candidates} if found.keys() >= set(candidates) else None
-
-
-def _write_speeds(path: Path, speeds: Speeds) -> None:
-    rows = [{**candidate._asdict(), "speed": speed} for candidate, speed in speeds.items()]
-    with contextlib.suppress(OSError):  # what can't be remembered is measured again
-        write_json(path, rows)
+    return [parts, shape, machine]

@@ -1,0 +1,52 @@
+"""Speeds that were measured on this machine, kept in the cache folder: equal runs get equal choices from them."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from icf.pipeline.cache import cache_dir
+from icf.pipeline.files import digest, read_json, write_json
+
+ROUNDS = 4
+"""Every candidate is timed so often, all in turn; the first time is for warming up."""
+
+PATIENCE = 20.0
+"""Seconds after which two rounds must be enough: steps are long, or the machine is busy."""
+
+
+def recall_or_measure(
+    subject: Sequence[object], names: Sequence[str], measure: Callable[[], Mapping[str, float]]
+) -> dict[str, float]:
+    """Return a number for each name; ``subject`` (JSON-able) is everything that they depend on."""
+    path = cache_dir() / "tuning" / f"{digest(*subject, names)}.json"
+    try:
+        return {name: float(value) for name, value in zip(names, _pick(read_json(path), names), strict=True)}
+    except (OSError, ValueError, TypeError, KeyError):  # not there, or damaged
+        pass
+    found = dict(measure())
+    with contextlib.suppress(OSError):  # what can't be remembered is measured again
+        write_json(path, found)
+    return found
+
+
+def _pick(found: Mapping[str, float], names: Sequence[str]) -> list[float]:
+    return [found[name] for name in names]
+
+
+def take_turns(candidates: Mapping[str, Callable[[], float]]) -> dict[str, float]:
+    """Call every candidate, which returns its speed, in turn, and return medians.
+
+    Not the best speeds: other programs slow two threads that wait for each other far more than one, and are part of
+    what the work will meet.
+    """
+    found: dict[str, list[float]] = {name: [] for name in candidates}
+    started = time.monotonic()
+    for done in range(ROUNDS):
+        if done > 1 and time.monotonic() - started > PATIENCE:
+            break
+        for name, measure in candidates.items():
+            found[name].append(measure())
+    return {name: statistics.median(values[1:]) for name, values in found.items()}
