@@ -123,9 +123,9 @@ def find_disk_plugins(plan: Plan, wheels: Sequence[Path] = ()) -> dict[str, Path
 
     Those of ``wheels``, and icf itself, are left out.
     """
-    sources = [*plan.choices(), *plan.observers]
+    used = {choice.distribution for choice in plan.choices()} | {observer.distribution for observer in plan.observers}
     named = {_normalise(wheel.name.partition("-")[0]) for wheel in wheels} | {"icf"}
-    names = sorted({source.distribution for source in sources if _normalise(source.distribution) not in named})
+    names = sorted(name for name in used if _normalise(name) not in named)
     return {name: place for name in names if (place := _find_source(name)) is not None}
 
 
