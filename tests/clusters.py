@@ -108,7 +108,7 @@ def start_head(home: Path, **changes: str) -> Iterator[Head]:
 
 def run_icf(*arguments: str, environment: Mapping[str, str], folder: Path, code: int = 0) -> str:
     """Run ``icf`` in a folder; return what it printed on both streams."""
-    command = [sys.executable, "-m", "icf", *arguments]
+    command = [sys.executable, "-m", "icf.cli.main", *arguments]
     done = subprocess.run(
         command, env=dict(environment), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         timeout=240, check=False,

@@ -208,7 +208,7 @@ def test_a_job_is_left_listed_followed_and_stopped(head: Head, work: Path, envir
     name = jobs[-1]["name"]
     assert name in output
     assert name in icf("jobs", "list")
-    command = [sys.executable, "-m", "icf", "jobs", "follow", name]
+    command = [sys.executable, "-m", "icf.cli.main", "jobs", "follow", name]
     with subprocess.Popen(command, env=environment, cwd=work, stdout=subprocess.PIPE, text=True) as follower:
         assert follower.stdout is not None
         assert any("training rows" in line for line in follower.stdout)

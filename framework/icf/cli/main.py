@@ -117,3 +117,7 @@ def _save_traceback(error: Exception) -> str:
 
 def _complain(text: str) -> None:
     print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":  # as in a cluster's job, where no folder of scripts need be on the path
+    sys.exit(main())

@@ -76,7 +76,7 @@ def make_name(plan: Plan) -> str:
 
 def make_command(cluster_runs: str, *, fresh: bool) -> str:
     """Return the shell command of the job."""
-    return shlex.join(["python", "-m", "icf", "run-plan", PLAN, "--runs", cluster_runs, *["--fresh"] * fresh])
+    return shlex.join(["python", "-m", "icf.cli.main", "run-plan", PLAN, "--runs", cluster_runs, *["--fresh"] * fresh])
 
 
 def describe_environment(parcel: Parcel, width: int) -> dict[str, object]:
