@@ -132,6 +132,7 @@ def make_recipe(rows: int, classes: int) -> dict[str, Any]:
 
 def score(plan: Any, rows: int, classes: int) -> None:
     """Score random probabilities, float64 [rows, classes], with an interval from resampled groups."""
+    from icf.pipeline.data.attributes import ClassAttribute
     from icf.pipeline.results.score import bootstrap, build_metrics
 
     generator = np.random.default_rng(0)
@@ -139,7 +140,10 @@ def score(plan: Any, rows: int, classes: int) -> None:
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     targets = generator.integers(classes, size=rows)
     groups = [f"person {row // ROWS_PER_GROUP}" for row in range(rows)]
-    bootstrap(build_metrics(plan, classes), probabilities, targets, groups, 0)
+    whole = ClassAttribute(
+        name="class", values=tuple(map(str, range(classes))), ordered=True, starts=None, of_class=tuple(range(classes))
+    )
+    bootstrap(build_metrics(plan, [whole]), probabilities, targets, groups, 0)
 
 
 def print_stages(stages: dict[str, Cost]) -> None:

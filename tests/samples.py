@@ -45,6 +45,7 @@ def make_rows(
     groups: Sequence[str] | None = None,
     images: Sequence[str] | None = None,
     folds: Sequence[int] | None = None,
+    scored: Sequence[bool] | None = None,
 ) -> Rows:
     """Return rows; equal entries of ``images`` are identical images, and all differ without it."""
     ids = tuple(f"id{row}" for row in range(len(targets)))
@@ -64,6 +65,8 @@ def make_rows(
         pixel_rows=np.arange(len(ids)),
         cache=cache,
         sources=ids,
+        trained=np.array(targets, dtype=np.int64),
+        scored=np.ones(len(ids), np.bool_) if scored is None else np.array(scored),
     )
 
 

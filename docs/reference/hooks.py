@@ -18,7 +18,7 @@ from icf.components import KINDS, Component
 from icf.plugins import EVENT_HOOKS, hook_name
 
 PRODUCTS = {
-    "dataset": ("DatasetContent", "Samples", "SubmissionFormat"),
+    "dataset": ("DatasetContent", "Samples", "Attribute", "SubmissionFormat"),
     "model": ("ModelInfo",),
     "scheduler": ("Schedule",),
     "sampler": ("Sampling",),

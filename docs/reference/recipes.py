@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from docs.reference.markdown import clean, write_table
 from pydantic import BaseModel
@@ -16,7 +16,7 @@ from icf.errors import RecipeError
 from icf.params import Params
 from icf.plan import load_plan
 from icf.recipe import COMPONENT_SECTIONS
-from icf.sections import ComponentSection, Recipe
+from icf.sections import ComponentSection, Recipe, Section
 
 
 def write_sections() -> list[str]:
@@ -51,6 +51,10 @@ def _write_section(name: str, annotation: Any) -> list[str]:
     given = {"use": default} if isinstance(default, ComponentSection) else {}
     rows = (_field_row(annotation, field, given) for field in annotation.model_fields)
     lines += write_table(["field", "type", "default", "bounds", "meaning"], rows)
+    for key, nested in _nested_sections(annotation):
+        rows = (_field_row(nested, field, {}) for field in nested.model_fields)
+        lines += ["", f"Each table of `{name}.{key}`: {clean(nested.__doc__)}", ""]
+        lines += write_table(["field", "type", "default", "bounds", "meaning"], rows)
     if name in COMPONENT_SECTIONS:
         kind = COMPONENT_SECTIONS[name]
         lines += [
@@ -60,13 +64,22 @@ def _write_section(name: str, annotation: Any) -> list[str]:
     return lines
 
 
+def _nested_sections(model: type[BaseModel]) -> Iterable[tuple[str, type[BaseModel]]]:
+    """Yield the fields that are arrays of tables of their own."""
+    for name, field in model.model_fields.items():
+        for kind in get_args(field.annotation):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                yield name, kind
+
+
 def _field_row(model: type[BaseModel], name: str, given: Mapping[str, Any]) -> tuple[str, ...]:
     field = model.model_fields[name]
     [bounds] = [found.bounds for found in list_parameters(cast("type[Params]", model)) if found.name == name]
     required = field.is_required() and name not in given
     shown = "required" if required else _show_default(given.get(name, field.default))
-    # The only tables inside a section are components.
-    kind = type_name(field.annotation).replace("table", "component")
+    kind = type_name(field.annotation)
+    if name not in dict(_nested_sections(model)):  # all other tables inside a section are components
+        kind = kind.replace("table", "component")
     return (f"`{name}`", kind, shown, bounds, field.description or "")
 
 

@@ -6,8 +6,10 @@ Importing it is cheap: no torch, no ray, no discovery of plugins.
 from __future__ import annotations
 
 from icf.components import (
+    Attribute,
     BatchMixer,
     BatchTransform,
+    BoolArray,
     Combiner,
     Component,
     Dataset,
@@ -51,9 +53,11 @@ from icf.params import Params
 __version__ = "0.1.0"
 
 __all__ = [
+    "Attribute",
     "BadImagesError",
     "BatchMixer",
     "BatchTransform",
+    "BoolArray",
     "Combiner",
     "Component",
     "DataError",

@@ -22,12 +22,13 @@ class Frozen(BaseModel):
 class Choice(Frozen):
     """A component that the recipe chose: its filled parameters, what builds it and where it comes from.
 
-    ``name`` is what the recipe calls it, as it may call a metric.
+    ``name`` is what the recipe calls it, as it may call a metric, and ``attribute`` what a metric scores.
     """
 
     ref: str
     kind: str
     name: str | None = None
+    attribute: str | None = None
     factory: str
     params_type: str
     params: dict[str, Any]
@@ -39,8 +40,8 @@ class Choice(Frozen):
 
     @property
     def key(self) -> str:
-        """What it is called in tables and files: its name, or else its component's."""
-        return self.name or self.ref
+        """What it is called in tables and files: its name, or else its component's, with its attribute."""
+        return self.name or (f"{self.ref} of {self.attribute}" if self.attribute else self.ref)
 
     def build(self, ctx: Any) -> Any:
         """Return what the factory makes of the parameters and the context.

@@ -54,6 +54,7 @@ class Plan(Frozen):
     shared_transforms: tuple[Choice, ...] = ()
     train_transforms: tuple[Choice, ...] = ()
     mixers: tuple[Choice, ...] = ()
+    head_losses: tuple[Choice | None, ...] = ()
     observers: tuple[ObserverChoice, ...] = ()
     warnings: tuple[str, ...] = ()
     local_plugins: tuple[LocalPlugin, ...] = ()
@@ -72,7 +73,8 @@ class Plan(Frozen):
     def choices(self) -> tuple[Choice, ...]:
         """Return every component that the recipe chose."""
         single = (getattr(self, kind) for kind in COMPONENT_SECTIONS.values())
-        return (*single, *self.metrics, *self.shared_transforms, *self.train_transforms, *self.mixers)
+        heads = (choice for choice in self.head_losses if choice is not None)
+        return (*single, *self.metrics, *self.shared_transforms, *self.train_transforms, *self.mixers, *heads)
 
     def find_local_plugins(self, choices: Collection[Choice]) -> tuple[LocalPlugin, ...]:
         """Return the local plugins whose code some of the choices execute."""
@@ -93,6 +95,9 @@ class Plan(Frozen):
             "train": [_as_table(choice) for choice in self.train_transforms],
             "mix": [_as_table(choice) for choice in self.mixers],
         }
+        for head, choice in zip(filled["targets"]["heads"], self.head_losses, strict=True):
+            if choice is not None:
+                head["loss"] = _as_table(choice)
         return filled
 
     def to_json(self) -> str:
@@ -125,8 +130,8 @@ def _select(local: Iterable[LocalPlugin], names: Collection[str], local_code: bo
 
 
 def _as_table(choice: Choice) -> dict[str, Any]:
-    name = {} if choice.name is None else {"name": choice.name}
-    return {"use": choice.ref} | name | choice.params
+    own = {key: value for key in ("name", "attribute") if (value := getattr(choice, key)) is not None}
+    return {"use": choice.ref} | own | choice.params
 
 
 IDLE_COMPUTE = {"executor", "max_concurrent_folds", "max_failures", "prefetch", "checkpoint_minutes"}
@@ -139,6 +144,7 @@ def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
     for section in COMPONENT_SECTIONS:
         own_keys = Recipe.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
         settings[section] = {key: recipe[section][key] for key in own_keys if key != "use"}
+    settings["targets"]["heads"] = [_without(head, {"loss"}) for head in recipe["targets"]["heads"]]
     settings["transforms"] = _without(recipe["transforms"], TRANSFORM_LISTS)
     settings["compute"] = _without(recipe["compute"], IDLE_COMPUTE)
     return settings
@@ -202,6 +208,9 @@ def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str, local: Sequence[L
         shared_transforms=_array(resolved, "transforms", "shared"),
         train_transforms=_array(resolved, "transforms", "train"),
         mixers=_array(resolved, "transforms", "mix"),
+        head_losses=tuple(
+            resolved.get(("targets", "heads", place, "loss")) for place in range(len(recipe.targets.heads))
+        ),
         observers=observers,
         warnings=(*resolver.warnings, *find_idle_settings(recipe), *unused),
         local_plugins=kept,
@@ -253,7 +262,7 @@ class _Resolver:
             return None
         params_type = entry.descriptor.params
         try:
-            choice = _make_choice(entry, params_type.model_validate(table.params), table.name)
+            choice = _make_choice(entry, params_type.model_validate(table.params), table)
         except ValidationError as error:
             found = find_problems(error, table.params, params_type, table.path)
             source = f"[{entry.ref}, {entry.plugin.source}]"
@@ -289,12 +298,13 @@ class _Resolver:
         return tuple(observers)
 
 
-def _make_choice(entry: Entry, params: Params, name: str | None) -> Choice:
+def _make_choice(entry: Entry, params: Params, table: ComponentTable) -> Choice:
     descriptor = entry.descriptor
     return Choice(
         ref=entry.ref,
         kind=entry.kind,
-        name=name,
+        name=table.name,
+        attribute=table.attribute,
         factory=descriptor.factory,
         params_type=f"{type(params).__module__}:{type(params).__qualname__}",
         params=params.model_dump(mode="json"),

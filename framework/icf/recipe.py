@@ -51,7 +51,7 @@ TRANSFORM_LISTS = {"shared": "transform", "train": "transform", "mix": "mixer"}
 class ComponentTable:
     """A place in a raw recipe that names a component: its path, kind, name and parameters.
 
-    ``name`` is what the recipe calls it beside that, as it may call a metric.
+    ``name`` is what the recipe calls it beside that, and ``attribute`` what it scores, if it is a metric.
     """
 
     path: tuple[str | int, ...]
@@ -59,6 +59,7 @@ class ComponentTable:
     ref: str
     params: dict[str, Any]
     name: str | None = None
+    attribute: str | None = None
 
 
 def parse_recipe(raw: RawRecipe) -> tuple[Recipe | None, list[Problem]]:
@@ -86,6 +87,7 @@ def component_tables(raw: RawRecipe) -> Iterator[ComponentTable]:
     """Yield each component that a raw recipe names, or leaves at its default; skip what is malformed."""
     for section, kind in COMPONENT_SECTIONS.items():
         yield from _table((section,), kind, raw.get(section), Recipe)
+    yield from _head_losses(raw.get("targets"))
     metrics, transforms = raw.get("metrics", {}), raw.get("transforms", {})
     if isinstance(metrics, dict):
         yield from _table(("metrics", "select"), "metric", metrics.get("select"), Metrics)
@@ -121,8 +123,9 @@ def _one_table(
 ) -> Iterator[ComponentTable]:
     if isinstance(ref := table.get("use"), str):
         params = {key: item for key, item in table.items() if key not in section.model_fields}
-        name = table.get("name") if issubclass(section, MetricSection) else None
-        yield ComponentTable(path, kind, ref, params, name if isinstance(name, str) else None)
+        own = table if issubclass(section, MetricSection) else {}
+        name, attribute = (value if isinstance(value := own.get(key), str) else None for key in ("name", "attribute"))
+        yield ComponentTable(path, kind, ref, params, name, attribute)
 
 
 def find_idle_settings(recipe: Recipe) -> list[str]:
@@ -138,6 +141,15 @@ def find_idle_settings(recipe: Recipe) -> list[str]:
             f"model.unfreeze = {list(unfreeze)}: training ends after {train.epochs} epochs, before all layers are open"
         )
     return found
+
+
+def _head_losses(targets: Any) -> Iterator[ComponentTable]:
+    heads = targets.get("heads") if isinstance(targets, dict) else None
+    for index, head in enumerate(heads if isinstance(heads, list) else ()):
+        loss = head.get("loss") if isinstance(head, dict) else None
+        table = {"use": loss} if isinstance(loss, str) else loss
+        if isinstance(table, dict):
+            yield from _one_table(("targets", "heads", index, "loss"), "loss", table, ComponentSection)
 
 
 def named_refs(raw: RawRecipe) -> list[str]:

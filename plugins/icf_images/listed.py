@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import icf
+from icf.boxes import read_box
 from icf.tables import Report, Row, Table, leaves_folder, read_table
 from icf_images.plugin import CsvParams
 from icf_images.submission import read_submission, submission_values
@@ -35,21 +36,26 @@ def load_csv(params: CsvParams, ctx: icf.DatasetContext) -> icf.DatasetContent: 
     table = read_table(_below(params.root, params.csv), report)
     table.require(*_columns(params, params.label_column, params.group_column, params.fold_column))
     rows = _labelled(params, table, report, notes)
+    external = _external(params, rows, report, notes)
     classes = params.classes or sort_classes({row.row[params.label_column] for row in rows})
-    targets = _targets(params, rows, classes, report)
-    groups = _groups(params, rows, report)
-    folds = _folds(params, rows, report)
+    everything = [*rows, *external]
+    targets = _targets(params, everything, classes, report)
+    groups = _groups(params, everything, report)
+    folds = _folds(params, rows, len(external), report)
+    boxes = _boxes(params, everything, report)
     test = _test_samples(params, report, notes)
     submission = _submission(params, classes, test, report, notes)
     report.stop(f"The data set in {params.root} can't be used")
     if len(classes) < 2:
         raise icf.DataError(f"{table.path} has only the class {classes}; at least two are needed")
     train = icf.Samples(
-        ids=[row.id for row in rows],
-        images=[row.path for row in rows],
+        ids=[row.id for row in everything],
+        images=[row.path for row in everything],
         targets=targets,
         groups=groups,
         folds=folds,
+        scored=np.arange(len(everything)) < len(rows) if external else None,
+        boxes=boxes,
     )
     return icf.DatasetContent(classes=classes, train=train, test=test, submission=submission, notes=tuple(notes))
 
@@ -68,7 +74,7 @@ def _below(root: Path, name: str) -> Path:
 
 
 def _columns(params: CsvParams, *more: str | None) -> list[str]:
-    names = [params.image_column, params.id_column, *more]
+    names = [params.image_column, params.id_column, *more, *(params.box_columns or ())]
     return list(dict.fromkeys(name for name in names if name))
 
 
@@ -83,6 +89,20 @@ def _labelled(params: CsvParams, table: Table, report: Report, notes: list[str])
     if not table.rows:
         report.add(table.path, "has no rows below the header")
     return _without_duplicates(params, table, complete, report, notes)
+
+
+def _external(params: CsvParams, rows: Sequence[ListedImage], report: Report, notes: list[str]) -> list[ListedImage]:
+    """Return the rows of external_csv; one whose id is taken is reported."""
+    if params.external_csv is None:
+        return []
+    table = read_table(_below(params.root, params.external_csv), report)
+    table.require(*_columns(params, params.label_column, params.group_column))
+    external = _labelled(params, table, report, notes)
+    taken = {row.id: row.row.where for row in rows}
+    for row in external:
+        if row.id in taken:
+            report.add(row.row.where, f"id {row.id!r} is also in {taken[row.id]}")
+    return external
 
 
 def _listed(params: CsvParams, table: Table, folder: str, report: Report) -> list[ListedImage]:
@@ -164,7 +184,7 @@ def _groups(params: CsvParams, rows: Sequence[ListedImage], report: Report) -> l
     return [row.row[params.group_column] for row in rows]
 
 
-def _folds(params: CsvParams, rows: Sequence[ListedImage], report: Report) -> icf.IntArray | None:
+def _folds(params: CsvParams, rows: Sequence[ListedImage], external: int, report: Report) -> icf.IntArray | None:
     if params.fold_column is None:
         return None
     folds = []
@@ -174,7 +194,19 @@ def _folds(params: CsvParams, rows: Sequence[ListedImage], report: Report) -> ic
         if not valid:
             report.add(row.row.where, f"fold {cell!r} is no whole number from 0")
         folds.append(int(cell) if valid else -1)
-    return np.array(folds, np.int64)
+    return np.array([*folds, *[-1] * external], np.int64)
+
+
+def _boxes(params: CsvParams, rows: Sequence[ListedImage], report: Report) -> icf.IntArray | None:
+    if params.box_columns is None:
+        return None
+    boxes = np.zeros((len(rows), 4), np.int64)
+    for place, row in enumerate(rows):
+        try:
+            boxes[place] = read_box(row.row, params.box_columns, params.box_form)
+        except ValueError as error:
+            report.add(row.row.where, str(error))
+    return boxes
 
 
 def _test_samples(params: CsvParams, report: Report, notes: list[str]) -> icf.Samples | None:
@@ -193,7 +225,8 @@ def _test_from_csv(params: CsvParams, name: str, report: Report, notes: list[str
     folder = params.image_folder if params.test_folder is None else params.test_folder
     listed = _listed(params, table, folder, report)
     rows = _without_duplicates(params, table, listed, report, notes)
-    return icf.Samples(ids=[row.id for row in rows], images=[row.path for row in rows])
+    boxes = _boxes(params, rows, report)
+    return icf.Samples(ids=[row.id for row in rows], images=[row.path for row in rows], boxes=boxes)
 
 
 def _test_from_folder(params: CsvParams, name: str, report: Report, notes: list[str]) -> icf.Samples:

@@ -39,6 +39,7 @@ class TrainRows:
     images: list[Path] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    ages: list[float] = field(default_factory=list)
 
 
 def load_competition(params: CompetitionParams, ctx: icf.DatasetContext) -> icf.DatasetContent:
@@ -59,6 +60,8 @@ def load_competition(params: CompetitionParams, ctx: icf.DatasetContext) -> icf.
     report.stop(f"The masked-face data in {places.train.parent} can't be used")
     return icf.DatasetContent(
         classes=class_names(params.age_bands),
+        attributes=list_attributes(params.age_bands),
+        class_values=np.stack(np.unravel_index(np.arange(18), (3, 2, 3)), axis=1).astype(np.int64),
         train=train,
         test=test,
         submission=_submission_of(test) if test else None,
@@ -68,9 +71,22 @@ def load_competition(params: CompetitionParams, ctx: icf.DatasetContext) -> icf.
 
 def class_names(age_bands: tuple[int, int]) -> tuple[str, ...]:
     """Return the 18 classes in the order of the labels, ``mask * 6 + gender * 3 + age``."""
+    return tuple(f"{state} {gender} {age}" for state in STATES for gender in GENDERS for age in name_ages(age_bands))
+
+
+def name_ages(age_bands: tuple[int, int]) -> tuple[str, str, str]:
+    """Return the names of the age bands, in years."""
     middle, old = age_bands
-    ages = (f"<{middle}", f"{middle}-{old - 1}", f">={old}")
-    return tuple(f"{state} {gender} {age}" for state in STATES for gender in GENDERS for age in ages)
+    return (f"<{middle}", f"{middle}-{old - 1}", f">={old}")
+
+
+def list_attributes(age_bands: tuple[int, int]) -> tuple[icf.Attribute, ...]:
+    """Return what a class is made of."""
+    return (
+        icf.Attribute(name="mask", values=STATES),
+        icf.Attribute(name="gender", values=GENDERS),
+        icf.Attribute(name="age", values=name_ages(age_bands), ordered=True, starts=age_bands),
+    )
 
 
 def find_places(root: Path | None) -> Places:
@@ -109,7 +125,8 @@ def _train_samples(folder: Path, params: CompetitionParams, report: Report) -> i
         if _path_is_usable(row, folder / "images", seen, report):
             _add_images(columns, row, folder / "images", params, attributes, report)
     targets = np.array(columns.targets, np.int64)
-    return icf.Samples(ids=columns.ids, images=columns.images, targets=targets, groups=columns.groups)
+    numbers = {"age": np.array(columns.ages, np.float64)}
+    return icf.Samples(ids=columns.ids, images=columns.images, targets=targets, groups=columns.groups, numbers=numbers)
 
 
 def _read_rows(path: Path, columns: tuple[str, ...], report: Report) -> tuple[Row, ...]:
@@ -163,6 +180,7 @@ def _add_images(
         columns.ids.append(f"{row['path']}/{stem}")
         columns.images.append(found[0])
         columns.targets.append(state * 6 + attributes)
+        columns.ages.append(float(row["age"]) if row["age"].isdigit() else np.nan)
         columns.groups.append(re.sub("-[0-9]+$", "", row["id"]))
 
 

@@ -21,12 +21,13 @@ import distributions
 import icf
 from icf.cli.main import main
 from icf.local import read_local_plugins
+from icf.pipeline.data.prepare import prepare
 from icf.pipeline.files import read_json, read_table
 from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.predict import predict_images
 from icf.pipeline.run import run_pipeline
 from icf.pipeline.seeds import Purpose, derive_seed
-from icf.plan import load_plan
+from icf.plan import Plan, load_plan
 from icf.plugins import load_plugins
 from icf.testing import CheckFailure, list_checks
 from training import place_inline
@@ -135,12 +136,17 @@ PARTS = """
     calls = count()
 
     ROWS = 40
+    BOX = [1, 0, 7, 9]
     TARGETS = np.array([0, 0, 0, 1] * 10)
     LEVELS = np.array([40, 200])
     FOLDS = np.arange(ROWS) // 2 % 2
+    SCORED = np.ones(ROWS, bool)
 
     def draw(targets):
-        return np.broadcast_to(LEVELS[targets].astype(np.uint8)[:, None, None, None], (len(targets), 9, 7, 3)).copy()
+        levels = LEVELS[targets].astype(np.uint8)[:, None, None, None]
+        images = np.broadcast_to(levels, (len(targets), 9, 7, 3)).copy()
+        images[:, :, 0] = 255  # outside of the boxes
+        return images
 
     def build_dataset(params, ctx):
         contexts["dataset"].append(ctx)
@@ -150,11 +156,20 @@ PARTS = """
             targets=TARGETS,
             groups=[f"person{row // 2}" for row in range(ROWS)],
             folds=FOLDS,
+            boxes=np.tile(BOX, (ROWS, 1)),
+            scored=SCORED,
+            numbers={"brightness": LEVELS[TARGETS].astype(float)},
         )
-        test = icf.Samples(ids=["t0", "t1"], images=draw(np.array([0, 1])))
+        test = icf.Samples(ids=["t0", "t1"], images=draw(np.array([0, 1])), boxes=np.tile(BOX, (2, 1)))
         form = icf.SubmissionFormat(id_column="ImageID", columns=("ans",), ids=("t1", "t0", "t1"), values=(10, 20))
         return icf.DatasetContent(
-            classes=("low", "high"), train=train, test=test, submission=form, notes=("made up",)
+            classes=("low", "high"),
+            train=train,
+            test=test,
+            submission=form,
+            attributes=(icf.Attribute(name="brightness", values=("dark", "light"), ordered=True, starts=(100.0,)),),
+            class_values=np.array([[0], [1]]),
+            notes=("made up",),
         )
 
     def inspect_model(params, ctx):
@@ -281,6 +296,14 @@ class World:
             return [event for event in self.parts.events if type(event).__name__ == name]
         return self.parts.contexts[name]
 
+    def note_external(self) -> str:
+        """Prepare the data once more, with two rows that are not to be scored; return the notes."""
+        plan = Plan.from_json((self.run / "plan.json").read_text())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ICF_CACHE", str(self.cache))
+            patch.setattr(self.parts, "SCORED", np.arange(self.parts.ROWS) > 1)
+            return "\n".join(prepare(plan, lambda _what, _done, _total: None).notes)
+
     @property
     def run(self) -> Path:
         return self.result.run_dir
@@ -350,7 +373,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         result = run_pipeline(load_plan(recipe, plugin_files=[code]), folder / "runs", place_inline, Silent())
         import probe_parts  # type: ignore[import-not-found]
 
-        predict_images(result.run_dir, probe_parts.draw(np.array([0])), read_local_plugins([code]))
+        boxes = np.array([probe_parts.BOX])
+        predict_images(result.run_dir, probe_parts.draw(np.array([0])), read_local_plugins([code]), boxes)
         with pytest.MonkeyPatch.context() as inner:
             lines: list[str] = []
             inner.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(map(str, words))))
@@ -399,10 +423,21 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "DatasetContent.test": lambda w: w.table("test.parquet")["id"] == ["t0", "t1"],
     "DatasetContent.submission": lambda w: w.result.submission == w.run / "submission.csv",
     "DatasetContent.notes": lambda w: w.result.notes == ("made up",),
+    "DatasetContent.attributes": lambda w: [found["name"] for found in w.data["attributes"]] == ["brightness", "class"],
+    "DatasetContent.class_values": lambda w: w.data["attributes"][0]["of_class"] == [0, 1],
+    "Attribute.name": lambda w: w.data["attributes"][0]["name"] == "brightness",
+    "Attribute.values": lambda w: w.data["attributes"][0]["values"] == ["dark", "light"],
+    "Attribute.ordered": lambda w: w.data["attributes"][0]["ordered"] is True,
+    "Attribute.starts": lambda w: w.data["attributes"][0]["starts"] == [100.0],
+    "Samples.scored": lambda w: "2 external rows" in w.note_external(),
+    "Samples.numbers": lambda w: (
+        w.table("split.parquet")["number_brightness"].tolist() == w.parts.LEVELS[w.parts.TARGETS].tolist()
+    ),
     "Samples.ids": lambda w: w.table("oof.parquet")["id"] == [f"row{row}" for row in range(w.parts.ROWS)],
     "Samples.images": lambda w: w.parts.levels_seen == {40, 200},
     "Samples.targets": lambda w: w.table("oof.parquet")["target"].tolist() == w.parts.TARGETS.tolist(),
     "Samples.groups": lambda w: len(set(w.table("split.parquet")["group"])) == w.parts.ROWS // 2,
+    "Samples.boxes": lambda w: 255 not in w.parts.levels_seen,
     "Samples.folds": lambda w: w.table("split.parquet")["fold"].tolist() == w.parts.FOLDS.tolist(),
     "SubmissionFormat.id_column": lambda w: w.submission[0][0] == "ImageID",
     "SubmissionFormat.columns": lambda w: w.submission[0][1:] == ["ans"],
@@ -453,9 +488,9 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "TransformContext.image_size": lambda w: all_equal(w.transform, "image_size", (6, 8)),
     "TransformContext.channels": lambda w: all_equal(w.transform, "channels", 3),
     "MixerContext.num_classes": lambda w: all_equal(w.mixer, "num_classes", 2),
-    "MixerContext.classes": lambda w: all_equal(w.mixer, "classes", ("low", "high")),
     "MixerContext.image_size": lambda w: all_equal(w.mixer, "image_size", (6, 8)),
     "MixerContext.channels": lambda w: all_equal(w.mixer, "channels", 3),
+    "MixerContext.classes": lambda w: all_equal(w.mixer, "classes", ("low", "high")),
     "MetricContext.num_classes": lambda w: all_equal(w.metric, "num_classes", 2),
     "EnsemblerContext.num_classes": lambda w: all_equal(w.ensembler, "num_classes", 2),
     "EnsemblerContext.seed": lambda w: w.ensembler[-1].seed == derive_seed(SEED, Purpose.ENSEMBLE),

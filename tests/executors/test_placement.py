@@ -18,6 +18,7 @@ from icf.executors.ray_task import RayTaskExecutor
 from icf.executors.ray_train import RayTrainExecutor, count_capacity, describe_shortage
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.jobs import Placement, Prediction, Workload
+from icf.pipeline.training.output import Softmax
 from icf.pipeline.training.tuning import Tuning
 from icf.plan import Plan
 from training import make_plan
@@ -155,7 +156,7 @@ def test_a_shortage_says_what_is_needed_and_what_is_there() -> None:
 
 def make_work(folds: int = 3, pixels: int = LONG, earlier: Placement | None = None) -> Workload:
     spec = Preprocessing.model_construct(image_size=(1, 1), channels=1)
-    return Workload(folds, pixels, 10, spec, earlier)
+    return Workload(folds, pixels, 10, spec, Softmax(classes=10), earlier)
 
 
 @pytest.fixture

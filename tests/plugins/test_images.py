@@ -229,6 +229,24 @@ def test_csv_reads_labels_groups_and_folds(tmp_path: Path) -> None:
     assert content.submission is None
 
 
+def test_csv_adds_external_rows_that_are_never_scored(tmp_path: Path) -> None:
+    write_set(tmp_path, "image,label,who,fold\n1.png,b,p,0\n2.png,a,q,1\n")
+    add_images(tmp_path, "train/more/3.png")
+    (tmp_path / "more.csv").write_text("image,label,who\nmore/3.png,a,p\n")
+    params = csv_params(tmp_path, external_csv="more.csv", group_column="who", fold_column="fold")
+    train = load_csv(params, CTX).train
+    assert list(train.ids) == ["1.png", "2.png", "more/3.png"]
+    assert train.groups == ["p", "q", "p"]
+    assert (np.asarray(train.targets).tolist(), np.asarray(train.folds).tolist()) == ([1, 0, 0], [0, 1, -1])
+    assert np.asarray(train.scored).tolist() == [True, True, False]
+    (tmp_path / "more.csv").write_text("image,label,who\nmore/3.png,c,p\n1.png,a,p\n")
+    with pytest.raises(icf.BadImagesError) as error:
+        load_csv(params, CTX)
+    [repeated, unknown] = problems(error)
+    assert "more.csv, row 3: id '1.png' is also in" in repeated
+    assert "more.csv, row 2: label 'c' is not one of 'a', 'b'" in unknown
+
+
 def test_csv_without_a_sample_asks_for_labels_of_all_test_images(tmp_path: Path) -> None:
     write_set(tmp_path, "image,label\n1.png,1\n2.png,0\n")
     content = load_csv(csv_params(tmp_path, test_folder="test"), CTX)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from icf.components.base import Component, FloatArray, IntArray, PixelArray
-from icf.components.datasets import Dataset, DatasetContent, DatasetContext, Samples, SubmissionFormat
+from icf.components.base import BoolArray, Component, FloatArray, IntArray, PixelArray
+from icf.components.datasets import Attribute, Dataset, DatasetContent, DatasetContext, Samples, SubmissionFormat
 from icf.components.evaluation import Combiner, Ensembler, EnsemblerContext, Metric, MetricContext, MetricFunction
 from icf.components.models import Model, ModelContext, ModelInfo
 from icf.components.training import (
@@ -33,8 +33,10 @@ from icf.components.training import (
 
 __all__ = [
     "KINDS",
+    "Attribute",
     "BatchMixer",
     "BatchTransform",
+    "BoolArray",
     "Combiner",
     "Component",
     "Dataset",

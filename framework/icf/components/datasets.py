@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from icf.components.base import Component, IntArray, PixelArray
+from icf.components.base import BoolArray, Component, FloatArray, IntArray, PixelArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,38 @@ class Samples:
     folds: IntArray | None = None
     """The fold in which a row validates, int64 [N], for ``split.method = "predefined"``."""
 
+    boxes: IntArray | None = None
+    """The part of each image that is used: left, top, right, bottom in pixels of the upright image, int64 [N, 4], right
+    and bottom outside of it. Images are cropped to it before anything else. Training and test rows both have them, or
+    neither; None: whole images."""
+
+    scored: BoolArray | None = None
+    """Whether a row may be validated, bool [N]; rows of others are only trained on, and never in a fold that validates
+    their group. None: all may."""
+
+    numbers: Mapping[str, FloatArray] | None = None
+    """What is measured of a row, such as the age in years: name of an attribute with ``starts`` -> float64 [N], NaN
+    where it is unknown."""
+
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribute:
+    """A property of images, such as the age band, of which every class has one value."""
+
+    name: str
+    """Its name, as recipes give it."""
+
+    values: tuple[str, ...]
+    """Names of its values; at least two."""
+
+    ordered: bool = False
+    """Whether the values ascend, as those of age do."""
+
+    starts: tuple[float, ...] | None = None
+    """Numbers at which the second and each later value begins, ascending; None: no number stands behind the values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +95,12 @@ class DatasetContent:
 
     submission: SubmissionFormat | None = None
     """The file to write from the test rows; None: a column ``id`` and a column ``label`` with class names."""
+
+    attributes: tuple[Attribute, ...] = ()
+    """What classes are made of, such as mask, gender and age; with ``class_values``."""
+
+    class_values: IntArray | None = None
+    """Each class's value of each attribute, int64 [K, A]: indices into ``Attribute.values``. No two rows are equal."""
 
     notes: tuple[str, ...] = ()
     """What is shown in every output, for example "rendered demo data"."""

@@ -69,7 +69,7 @@ def _choose(amount: str, domain: str, plan: Plan, data: Prepared, model: nn.Modu
 def _find_middle(plan: Plan, data: Prepared, model: nn.Module) -> str:
     """Return the name of a module in the middle of the network; of one whose head is not found, a usual name."""
     try:
-        layers = list_layers(model, find_head(model, len(data.classes), plan.model.source))
+        layers = list_layers(model, find_head(model, data.output.units, plan.model.source))
     except PluginError:
         return "layer2"
     return layers[(len(layers) - 1) // 2].name

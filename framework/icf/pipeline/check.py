@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from icf.components import LossContext, OptimizerContext, SamplerContext, SchedulerContext
+from icf.components import OptimizerContext, SamplerContext, SchedulerContext
 from icf.errors import PluginError, Problem
 from icf.local import restore_local_plugins
 from icf.pipeline.advice import advise
@@ -65,8 +65,8 @@ def check_plan(plan: Plan, listener: Listener) -> CheckResult:
     data = prepare(plan, lambda what, done, total: listener.stage_progress("check", what, done, total))
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
     check_shared_transforms(plan, data)
-    try_components(plan, data.classes, split.count, data.preprocessing)
-    model = build_model(plan, len(data.classes), data.preprocessing, fold=0)
+    try_components(plan, data.classes, data.attributes, split.count, data.preprocessing)
+    model = build_model(plan, data.output, data.preprocessing, fold=0)
     step = try_step(plan, data, model)
     return CheckResult(
         facts=describe_facts(data),
@@ -110,24 +110,27 @@ def try_step(plan: Plan, data: Prepared, model: torch.nn.Module) -> str:
     augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
     batches = Batches(data.train.cache.source, data.preprocessing, device, augment)
     rows = data.train.pixel_rows[:2]
-    targets = torch.from_numpy(data.train.targets[:2]).to(device)
-    counts = np.bincount(data.train.targets, minlength=classes).astype(np.int64)
-    criterion = build(plan.loss, LossContext(num_classes=classes, class_counts=counts))
-    scales = scale_rates(choose_layers(plan, model, classes), plan.recipe.model.layer_decay)
+    trained = data.train.trained[data.train.trained >= 0]
+    counts = np.bincount(trained, minlength=classes).astype(np.int64)
+    output = data.output.learn(counts)
+    numbers = {name: values[:2] for name, values in data.train.numbers.items()}
+    expected = output.expect(data.train.targets[:2], numbers).to(device)
+    criterion = output.build_criterion(plan, counts, seed=0)
+    scales = scale_rates(choose_layers(plan, model, output.units), plan.recipe.model.layer_decay)
     optimizer = build(plan.optimizer, OptimizerContext(parameter_groups=group_parameters(model, scales)))
     read_rates(plan.optimizer, optimizer, scales)
-    build_sampler(plan.sampler, SamplerContext(targets=data.train.targets, num_classes=classes))(0)
+    build_sampler(plan.sampler, SamplerContext(targets=trained, num_classes=classes))(0)
     CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
     model.eval()  # two images are too few for batch statistics
     augmented = batches.read_levels(rows, seed=0)
     for mix in build_mixing(plan, data.classes, data.preprocessing).mixers:
-        augmented = mix(augmented, targets.cpu(), torch.Generator().manual_seed(0)).images
+        augmented = mix(augmented, torch.from_numpy(data.train.targets[:2]), torch.Generator().manual_seed(0)).images
     images = batches.normalise(augmented)
     with blame(plan.model, "on two images"):
         logits = model(images)
-    check_logits(plan.model, logits, 2, classes)
+    check_logits(plan.model, logits, 2, data.output.units)
     with blame(plan.loss, "on two images"):
-        loss = criterion.to(device)(logits.float(), targets)
+        loss = criterion.to(device)(logits.float(), expected)
     check_loss(plan.loss, loss)
     with blame(plan.loss, "on two images"):
         loss.backward()

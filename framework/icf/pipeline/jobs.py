@@ -10,6 +10,7 @@ from typing import Protocol
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.files import read_json
 from icf.pipeline.folder import FoldFolder, RunFolder
+from icf.pipeline.training.output import Output
 from icf.plan import Plan
 from icf.sections import Inference
 
@@ -118,6 +119,7 @@ class Workload:
     images: int
     num_classes: int
     preprocessing: Preprocessing
+    output: Output
     earlier: Placement | None = None
 
     @property

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from icf.components import FloatArray, PixelArray
-from icf.errors import BadImagesError, IcfError, Problem
+from icf.components import FloatArray, IntArray, PixelArray
+from icf.errors import BadImagesError, IcfError, Problem, UsageError
 from icf.local import LocalPlugin, match_local_plugins, restore_local_plugins
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.data.stored_images import store_images
@@ -25,6 +26,8 @@ from icf.pipeline.results.inference import predict_probabilities
 from icf.pipeline.training.batches import Batches
 from icf.pipeline.training.checkpoint import load_weights, read_metadata
 from icf.pipeline.training.network import build_model, choose_device, choose_precision
+from icf.pipeline.training.output import Output
+from icf.pipeline.training.output_choice import read_output
 from icf.plan import Plan
 
 
@@ -40,11 +43,18 @@ class Predictions:
 
 
 def predict_images(
-    run_dir: Path, images: Sequence[Path] | PixelArray, local: Sequence[LocalPlugin] = ()
+    run_dir: Path,
+    images: Sequence[Path] | PixelArray,
+    local: Sequence[LocalPlugin] = (),
+    boxes: IntArray | Literal["whole"] | None = None,
 ) -> Predictions:
     """Predict images with every fold of a run; ``local`` are the plugin files and folders that a person named.
 
+    ``boxes``, int64 [N, 4], are what images are cropped to, for a run whose images were: left, top, right and bottom in
+    pixels. "whole" says that they are cropped already.
+
     Raises:
+        UsageError: there are boxes, but the run used whole images, or the other way round.
         PluginError: the run needs a file or folder that was not named, or that has changed.
         IcfError: the folder holds no finished run.
         BadImagesError: not one of the images can be read.
@@ -53,15 +63,19 @@ def predict_images(
     weights = find_weights(folder)
     plan = Plan.from_json(folder.plan.read_text(encoding="utf-8"))
     restore_local_plugins(match_local_plugins(_needed_plugins(plan), local))
-    metadata = read_metadata(weights[0])
+    described = [read_metadata(path) for path in weights]
+    outputs = [read_output(metadata["output"]) for metadata in described]
+    metadata = described[0]
     spec = Preprocessing.model_validate(metadata["preprocessing"])
-    cache = store_images(plan, images, spec, lambda _done, _total: None)
+    _check_boxes(spec, boxes)
+    cut = None if isinstance(boxes, str) else boxes
+    cache = store_images(plan, images, spec, lambda _done, _total: None, boxes=cut)
     rows = np.array([row for row in range(len(images)) if row not in cache.errors], dtype=np.int64)
     bad = list_errors(cache, images)
     if not len(rows):
         raise BadImagesError("none of the images can be read", bad)
     device = choose_device(plan.recipe.compute.device)
-    models = _load_members(plan, weights, len(metadata["classes"]), spec, device)
+    models = _load_members(plan, weights, outputs, spec, device)
     wanted, prediction = _recall_computing(plan, folder, device)
     precision = choose_precision(wanted, models[0], device)
     batches = Batches(cache.source, spec, device)
@@ -69,10 +83,20 @@ def predict_images(
         trial = batches.read(rows[:TRIAL_ROWS])
         models = [try_fusion(model, trial)[0] for model in models]
     size, tta = prediction.batch_size, plan.recipe.inference.tta
-    members = predict_probabilities(models, batches, rows, size, tta, device, precision)
+    members = predict_probabilities(models, outputs, batches, rows, size, tta, device, precision)
     names = [str(images[row]) if isinstance(images[row], Path) else str(row) for row in rows]
     notes = tuple(read_json(folder.data)["notes"])
     return Predictions(tuple(metadata["classes"]), tuple(names), combine(plan, list(members)), tuple(bad), notes)
+
+
+def _check_boxes(spec: Preprocessing, boxes: IntArray | Literal["whole"] | None) -> None:
+    if spec.boxes and boxes is None:
+        raise UsageError(
+            "the images of this run were cropped to boxes, and so must be those that it predicts: --boxes FILE.csv,"
+            " with columns image, left, top, right, bottom; or --boxes whole for images that are cropped already"
+        )
+    if boxes is not None and not spec.boxes:
+        raise UsageError("this run used whole images, so those that it predicts can't be cropped; leave out --boxes")
 
 
 def _needed_plugins(plan: Plan) -> tuple[LocalPlugin, ...]:
@@ -95,10 +119,10 @@ def find_weights(folder: RunFolder) -> list[Path]:
 
 
 def _load_members(
-    plan: Plan, weights: Sequence[Path], num_classes: int, spec: Preprocessing, device: torch.device
+    plan: Plan, weights: Sequence[Path], outputs: Sequence[Output], spec: Preprocessing, device: torch.device
 ) -> list[nn.Module]:
     """Return the model of every fold."""
-    models = [build_model(plan, num_classes, spec, fold=0, pretrained=False).to(device) for _ in weights]
+    models = [build_model(plan, output, spec, fold=0, pretrained=False).to(device) for output in outputs]
     for path, model in zip(weights, models, strict=True):
         load_weights(path, model)
     return models

@@ -83,7 +83,7 @@ def _run_stages(plan: Plan, folder: RunFolder, place: Place, listener: Listener,
     write_json(folder.path / "environment.json", describe_environment())
     data = _prepare(run)
     split = _split(run, data)
-    try_components(plan, data.classes, split.count, data.preprocessing)
+    try_components(plan, data.classes, data.attributes, split.count, data.preprocessing)
     notes = data.notes
     observers = Observers(plan.observers, listener.warn)
     observers.tell(
@@ -218,6 +218,7 @@ def _measure_workload(run: _Run, data: Prepared, split: Split, embeddings: Embed
         images=0 if heads_only else per_epoch * run.plan.recipe.train.epochs,
         num_classes=len(data.classes),
         preprocessing=data.preprocessing,
+        output=data.output,
         earlier=read_placement(run.folder.placement),
     )
 

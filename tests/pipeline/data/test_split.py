@@ -13,9 +13,10 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, Stratified
 from icf.errors import DataError
 from icf.pipeline.data import dealing
 from icf.pipeline.data.prepare import Rows
-from icf.pipeline.data.split import Split, make_split, merge_groups, save_split
+from icf.pipeline.data.split import TRAIN_ONLY, Split, make_split, merge_groups, save_split
 from icf.pipeline.files import read_json, read_table
 from icf.pipeline.folder import RunFolder
+from icf.pipeline.training.fold_data import find_trained
 from icf.sections import Split as Section
 from samples import make_rows
 
@@ -361,3 +362,34 @@ def test_what_is_saved_can_be_read(tmp_path: Path):
     np.testing.assert_array_equal(table["row"], rows.pixel_rows)
     summary = read_json(tmp_path / "split.json")
     assert (summary["hash"], sum(summary["rows"])) == (split.hash, 60)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_external_rows_are_only_trained_on_and_change_no_fold(method: str) -> None:
+    rows = random_rows(groups=60)
+    names = [*rows.groups, "new", rows.groups[0], "new"]  # type: ignore[misc]
+    more = make_rows([*rows.targets.tolist(), 0, 1, 2], names, scored=[True] * 200 + [False] * 3)
+    if method == "stratified-kfold":
+        rows, more = (make_rows(found.targets.tolist(), scored=found.scored.tolist()) for found in (rows, more))
+    split, plain = split_rows(more, method=method, folds=4), split_rows(rows, method=method, folds=4)
+    np.testing.assert_array_equal(split.folds[:200], plain.folds)
+    assert split.folds[200:].tolist() == [TRAIN_ONLY] * 3
+
+
+def test_an_identical_external_image_is_of_the_group_and_an_error_where_that_is_asked_for() -> None:
+    images = [f"image{row}" for row in range(20)]
+    rows = make_rows([0, 1] * 10 + [0], images=[*images, "image3"], scored=[True] * 20 + [False])
+    split = split_rows(rows, folds=2)
+    assert split.groups[20] == split.groups[3]
+    with pytest.raises(DataError, match="1 images stand in more than one fold"):
+        split_rows(rows, folds=2, duplicates="error")
+
+
+def test_a_fold_leaves_out_external_rows_of_groups_that_it_validates() -> None:
+    table = {
+        "fold": np.array([0, 0, 1, 1, -1, -1, -1]),
+        "group": ["a", "a", "b", "b", "a", "b", "c"],
+        "trained": np.array([0, 1, 0, -1, 1, 0, 0]),
+    }
+    assert np.flatnonzero(find_trained(table, table["fold"] == 0)).tolist() == [2, 5, 6]
+    assert np.flatnonzero(find_trained(table, table["fold"] == 1)).tolist() == [0, 1, 4, 6]

@@ -12,8 +12,10 @@ from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.pixels.sources import MappedPixels
 from icf.pipeline.results.inference import predict_logits, predict_probabilities
 from icf.pipeline.training.batches import Batches
+from icf.pipeline.training.output import Softmax
 
 SPEC = Preprocessing(image_size=(6, 5), channels=3, resize="stretch", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+OUTPUT = Softmax(classes=4)
 CPU = torch.device("cpu")
 ROWS = np.array([4, 0, 9, 9, 3, 7, 1], dtype=np.int64)
 
@@ -62,7 +64,7 @@ def test_every_model_and_view_sees_every_image_which_is_read_once(
 ) -> None:
     models = make_models(3)
     tta = ("horizontal-flip", "vertical-flip")
-    found = predict_probabilities(models, batches, ROWS, batch_size, tta, CPU, None)
+    found = predict_probabilities(models, [OUTPUT] * 3, batches, ROWS, batch_size, tta, CPU, None)
     expected = np.stack([predict_plainly(model, pixels, [(), (1,), (0,)]) for model in models])
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert found.dtype == np.float64
@@ -73,10 +75,10 @@ def test_probabilities_are_those_of_the_logits(batches: CountingBatches) -> None
     [model] = make_models(1)
     logits = predict_logits(model, batches, ROWS, 2, CPU, None)
     expected = torch.softmax(logits.double(), 1).numpy()
-    found = predict_probabilities([model], batches, ROWS, 2, (), CPU, None)[0]
+    found = predict_probabilities([model], [OUTPUT], batches, ROWS, 2, (), CPU, None)[0]
     np.testing.assert_array_equal(found, expected)
 
 
 def test_no_rows_have_no_probabilities(batches: CountingBatches) -> None:
-    found = predict_probabilities(make_models(2), batches, ROWS[:0], 2, ("vertical-flip",), CPU, None)
+    found = predict_probabilities(make_models(2), [OUTPUT] * 2, batches, ROWS[:0], 2, ("vertical-flip",), CPU, None)
     assert found.shape == (2, 0, 4)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from icf.errors import Problem
 from icf.formats import format_score, format_seconds, format_share, shorten_refs
+from icf.pipeline.data.attributes import read_attributes
 from icf.pipeline.data.prepare import Prepared, prepare, save_prepared
 from icf.pipeline.data.split import make_split, save_split
 from icf.pipeline.files import read_json, read_table, write_json, write_probabilities, write_rows
@@ -85,7 +86,8 @@ def write_fold(folder: RunFolder, plan: Plan, fold: int, classes: Sequence[str],
     history = fake_history(rng, [choice.ref for choice in plan.metrics], epochs)
     write_rows(files.history, history)
     best = int(np.argmax([row[plan.metrics[0].ref] for row in history]))
-    metrics = score_rows(build_metrics(plan, len(classes)), probabilities, split["target"][rows])
+    attributes = read_attributes(read_json(folder.data)["attributes"])
+    metrics = score_rows(build_metrics(plan, attributes), probabilities, split["target"][rows])
     result = {"fold": fold, "best_epoch": best, "epochs": epochs, "rows": len(rows), "precision": "float32"}
     write_json(
         files.metrics,

@@ -9,6 +9,7 @@ import torch
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.jobs import Prediction, Workload
 from icf.pipeline.training import prediction_trial
+from icf.pipeline.training.output import Softmax
 from icf.pipeline.training.prediction_trial import (
     MOST_PIXELS,
     SHARE,
@@ -34,7 +35,7 @@ def make_open_plan(*overrides: str) -> Plan:
 
 def make_work(images: int = 10**7, side: int = 8) -> Workload:
     spec = Preprocessing.model_construct(image_size=(side, side), channels=1)
-    return Workload(folds=5, images=images, num_classes=10, preprocessing=spec)
+    return Workload(folds=5, images=images, num_classes=10, preprocessing=spec, output=Softmax(classes=10))
 
 
 class Meter:

@@ -12,6 +12,7 @@ from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.jobs import Workload
 from icf.pipeline.training import measured, tuning
 from icf.pipeline.training.measured import ROUNDS
+from icf.pipeline.training.output import Softmax
 from icf.pipeline.training.trial_steps import TrialSteps, time_steps
 from icf.pipeline.training.tuning import SHARE, SHORT_WORK, Candidate, choose, measure_speeds, tune
 from icf.plan import Plan
@@ -42,7 +43,7 @@ def make_open_plan(*overrides: str) -> Plan:
 
 def make_work(images: int = 1_000_000, side: int = 16, folds: int = 5) -> Workload:
     spec = Preprocessing.model_construct(image_size=(side, side), channels=3)
-    return Workload(folds=folds, images=images, num_classes=10, preprocessing=spec)
+    return Workload(folds=folds, images=images, num_classes=10, preprocessing=spec, output=Softmax(classes=10))
 
 
 class Meter:
@@ -158,7 +159,7 @@ def test_a_cluster_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_recipe_of_the_digits_is_never_measured() -> None:
     # Whatever the machine: its numbers stand in the documentation.
     images = 4 * 1437 * 12
-    work = Workload(5, images, 10, Preprocessing.model_construct(image_size=(8, 8), channels=1))
+    work = Workload(5, images, 10, Preprocessing.model_construct(image_size=(8, 8), channels=1), Softmax(classes=10))
     meter = Meter()
     tune(make_plan(small=()), work, "cpu", 2, meter)
     assert meter.asked == []

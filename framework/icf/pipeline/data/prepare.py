@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from icf.components import (
+    BoolArray,
     DatasetContent,
+    FloatArray,
     IntArray,
     ModelContext,
     PixelArray,
@@ -18,7 +20,9 @@ from icf.components import (
     SubmissionFormat,
 )
 from icf.errors import BadImagesError, Problem
+from icf.pipeline.data.attributes import ClassAttribute, list_attributes
 from icf.pipeline.data.content import check_classes
+from icf.pipeline.data.label_changes import Override, change_labels
 from icf.pipeline.data.preprocess import Preprocessing, describe_preprocessing, measure_statistics
 from icf.pipeline.data.stored_images import describe_source, find_scale, read_content, store_images
 from icf.pipeline.files import digest, digest_strings, write_json, write_table
@@ -26,6 +30,8 @@ from icf.pipeline.folder import RunFolder
 from icf.pipeline.pixels.cache import PixelCache, list_errors
 from icf.pipeline.pixels.decode import has_wrong_suffix
 from icf.pipeline.pixels.table import Digests
+from icf.pipeline.training.output import Output
+from icf.pipeline.training.output_choice import choose_output
 from icf.plan import Plan
 
 StageProgress = Callable[[str, int, int], None]
@@ -33,7 +39,11 @@ StageProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Rows that can be used: ids, targets int64 [N] (-1 unknown), groups, folds, and rows of the pixel cache."""
+    """Rows that can be used: ids, targets int64 [N] (-1 unknown), groups, folds, and rows of the pixel cache.
+
+    ``numbers`` are what is measured of them, float64 [N] by attribute, ``trained`` the classes that they are trained
+    on, int64 [N] (-1: none), and ``scored`` whether they may be validated, bool [N].
+    """
 
     ids: tuple[str, ...]
     targets: IntArray
@@ -42,9 +52,27 @@ class Rows:
     pixel_rows: IntArray
     cache: PixelCache
     sources: tuple[str, ...]
+    trained: IntArray
+    scored: BoolArray
+    numbers: dict[str, FloatArray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def take(self, rows: IntArray) -> Rows:
+        """Return some of the rows."""
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            targets=self.targets[rows],
+            groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
+            folds=None if self.folds is None else self.folds[rows],
+            pixel_rows=self.pixel_rows[rows],
+            sources=tuple(self.sources[row] for row in rows),
+            trained=self.trained[rows],
+            scored=self.scored[rows],
+            numbers={name: values[rows] for name, values in self.numbers.items()},
+        )
 
     @property
     def digests(self) -> Digests:
@@ -59,6 +87,8 @@ class Prepared:
     """The data of a run, checked and decoded."""
 
     classes: tuple[str, ...]
+    attributes: tuple[ClassAttribute, ...]
+    output: Output
     train: Rows
     test: Rows | None
     submission: SubmissionFormat | None
@@ -66,6 +96,7 @@ class Prepared:
     notes: tuple[str, ...]
     weights: str
     warnings: tuple[str, ...] = ()
+    overrides: tuple[Override, ...] = ()
     skipped: tuple[Problem, ...] = field(default=())
 
     @property
@@ -73,7 +104,8 @@ class Prepared:
         """A hash of everything that later stages see of the data."""
         rows = [r for r in (self.train, self.test) if r is not None]
         spec = self.preprocessing.model_dump(mode="json")
-        return digest(spec, list(self.classes), *[_digest_rows(r) for r in rows])
+        meaning = [item.model_dump(mode="json") for item in (*self.attributes, self.output)]
+        return digest(spec, list(self.classes), meaning, *[_digest_rows(r) for r in rows])
 
 
 def prepare(plan: Plan, progress: StageProgress) -> Prepared:
@@ -85,24 +117,31 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
         PluginError: a component failed, or pretrained weights can't be had.
     """
     content = read_content(plan)
-    info = plan.model.inspect_model(_describe_model_context(plan, content))
-    spec = describe_preprocessing(plan, info, _find_size(content.train.images))
+    attributes = list_attributes(content)
+    output = choose_output(plan.recipe.targets, attributes, content.train.numbers)
+    info = plan.model.inspect_model(_describe_model_context(plan, content, output))
+    spec = describe_preprocessing(plan, info, _find_size(content.train.images), content.train.boxes is not None)
     train = _store(plan, content.train, spec, "train images", progress, find_scale(plan, spec))
     test = _store(plan, content.test, spec, "test images", progress) if content.test is not None else None
     skipped = _find_bad_images(plan, content, train, test)
-    train_rows = _drop_bad_rows(content.train, train)
-    check_classes(train_rows.targets, content.classes)
+    changes = change_labels(plan.recipe.targets, attributes, content.train)
+    train_rows = _drop_bad_rows(content.train, train, changes.trained)
+    check_classes(train_rows.targets[train_rows.scored], content.classes)
+    check_classes(train_rows.trained[train_rows.trained >= 0], content.classes)
     spec = _fill_statistics(spec, train_rows)
     test_rows = _keep_all_rows(content.test, test) if content.test is not None and test is not None else None
     return Prepared(
         classes=content.classes,
+        attributes=attributes,
+        output=output,
         train=train_rows,
         test=test_rows,
         submission=content.submission,
         preprocessing=spec,
-        notes=content.notes,
+        notes=(*content.notes, *changes.notes, *_note_external(train_rows)),
         weights=info.weights,
-        warnings=tuple(_find_warnings(content, train_rows, test_rows)),
+        warnings=(*changes.warnings, *_find_warnings(content, train_rows, test_rows)),
+        overrides=changes.overrides,
         skipped=tuple(skipped),
     )
 
@@ -117,6 +156,8 @@ def save_prepared(data: Prepared, folder: RunFolder) -> None:
         {
             "key": data.key,
             "classes": list(data.classes),
+            "attributes": [attribute.model_dump(mode="json") for attribute in data.attributes],
+            "output": data.output.model_dump(mode="json"),
             "preprocessing": data.preprocessing.model_dump(mode="json"),
             "pixels": {
                 part: describe_source(rows.cache)
@@ -124,6 +165,7 @@ def save_prepared(data: Prepared, folder: RunFolder) -> None:
                 if rows is not None
             },
             "weights": data.weights,
+            "overrides": [override.model_dump(mode="json") for override in data.overrides],
             "notes": list(data.notes),
             "warnings": list(data.warnings),
             "skipped": [{"where": p.where, "reason": p.message} for p in data.skipped],
@@ -131,10 +173,10 @@ def save_prepared(data: Prepared, folder: RunFolder) -> None:
     )
 
 
-def _describe_model_context(plan: Plan, content: DatasetContent) -> ModelContext:
+def _describe_model_context(plan: Plan, content: DatasetContent, output: Output) -> ModelContext:
     section = plan.recipe.transforms
     size = section.image_size or _find_size(content.train.images) or (224, 224)
-    return ModelContext(num_classes=len(content.classes), channels=section.channels, image_size=size)
+    return ModelContext(num_classes=output.units, channels=section.channels, image_size=size)
 
 
 def _find_size(images: Sequence[Path] | PixelArray) -> tuple[int, int] | None:
@@ -144,7 +186,10 @@ def _find_size(images: Sequence[Path] | PixelArray) -> tuple[int, int] | None:
 def _store(
     plan: Plan, samples: Samples, spec: Preprocessing, what: str, progress: StageProgress, scale: float = 1.0
 ) -> PixelCache:
-    return store_images(plan, samples.images, spec, lambda done, total: progress(what, done, total), scale)
+    def tell(done: int, total: int) -> None:
+        progress(what, done, total)
+
+    return store_images(plan, samples.images, spec, tell, scale, samples.boxes)
 
 
 def _find_bad_images(plan: Plan, content: DatasetContent, train: PixelCache, test: PixelCache | None) -> list[Problem]:
@@ -157,7 +202,12 @@ def _find_bad_images(plan: Plan, content: DatasetContent, train: PixelCache, tes
     return bad
 
 
-def _drop_bad_rows(samples: Samples, cache: PixelCache) -> Rows:
+def _note_external(rows: Rows) -> list[str]:
+    external = len(rows) - int(rows.scored.sum())
+    return [f"{external:,} external rows are trained on, and never validated or scored"] if external else []
+
+
+def _drop_bad_rows(samples: Samples, cache: PixelCache, trained: IntArray) -> Rows:
     keep = np.array([row for row in range(len(samples)) if row not in cache.errors], dtype=np.int64)
     targets = np.asarray(samples.targets, dtype=np.int64)[keep]
     return Rows(
@@ -168,6 +218,9 @@ def _drop_bad_rows(samples: Samples, cache: PixelCache) -> Rows:
         pixel_rows=keep,
         cache=cache,
         sources=_list_sources(samples, keep),
+        trained=trained[keep],
+        scored=np.ones(len(keep), np.bool_) if samples.scored is None else np.asarray(samples.scored)[keep],
+        numbers={name: np.asarray(values, np.float64)[keep] for name, values in (samples.numbers or {}).items()},
     )
 
 
@@ -185,6 +238,8 @@ def _keep_all_rows(samples: Samples, cache: PixelCache) -> Rows:
         pixel_rows=pixel_rows,
         cache=cache,
         sources=_list_sources(samples, rows),
+        trained=targets,
+        scored=np.ones(len(rows), np.bool_),
     )
 
 
@@ -240,6 +295,8 @@ def _digest_rows(rows: Rows) -> str:
     groups = rows.groups or ()
     folds = [] if rows.folds is None else rows.folds.tolist()
     parts = [digest_strings(rows.ids), digest_strings(groups)]
+    parts += [digest(rows.trained.tobytes(), rows.scored.tobytes())]
+    parts += [digest(name, values.tobytes()) for name, values in sorted(rows.numbers.items())]
     return digest(*parts, rows.digests.tobytes(), rows.targets.tobytes(), rows.pixel_rows.tobytes(), folds)
 
 
@@ -248,6 +305,8 @@ def describe_facts(data: Prepared) -> dict[str, Any]:
     counts = np.bincount(data.train.targets, minlength=len(data.classes))
     return {
         "training rows": len(data.train),
+        "external rows": int((~data.train.scored).sum()) or None,
+        "rows with changed labels": int((data.train.trained != data.train.targets).sum()) or None,
         "groups": len(set(data.train.groups)) if data.train.groups else None,
         "test rows": len(data.test) if data.test else 0,
         "classes": len(data.classes),

@@ -45,13 +45,22 @@ class Split:
 def make_split(section: SplitSection, rows: Rows, classes: tuple[str, ...], seed: int) -> Split:
     """Assign folds, then check that no group and no image stands in two of them.
 
+    Rows that are not to be scored are TRAIN_ONLY; folds that validate their group leave them out of training.
+
     Raises:
         DataError: too few rows or groups, no fold column, or an overlap between folds.
     """
     groups = merge_groups(rows, together=section.duplicates == "together")
-    method = _choose_method(section, rows, groups)
-    folds = _assign(method, section, rows, groups, seed)
-    check_overlap(rows, folds, check_images=section.duplicates != "allow")
+    scored, kept = np.flatnonzero(rows.scored), groups
+    inner = rows
+    if len(scored) < len(rows):
+        inner, kept = rows.take(scored), groups.take(scored)
+    method = _choose_method(section, inner, kept)
+    folds = np.full(len(rows), TRAIN_ONLY, dtype=np.int64)
+    folds[scored] = _assign(method, section, inner, kept, seed)
+    check_overlap(inner, folds[scored], check_images=section.duplicates != "allow")
+    if section.duplicates == "error":
+        check_overlap(rows, folds, check_images=True)
     found = _find_warnings(rows, groups, folds, classes)
     return Split(method, folds, groups.names, tuple(found))
 
@@ -59,7 +68,9 @@ def make_split(section: SplitSection, rows: Rows, classes: tuple[str, ...], seed
 def save_split(split: Split, rows: Rows, folder: RunFolder) -> None:
     """Write split.parquet and its summary with the hash."""
     columns = {"id": rows.ids, "target": rows.targets, "group": split.groups, "fold": split.folds}
-    write_table(folder.split, {**columns, "row": rows.pixel_rows})
+    columns["trained"] = rows.trained
+    numbers = {f"number_{name}": values for name, values in rows.numbers.items()}
+    write_table(folder.split, {**columns, "row": rows.pixel_rows, **numbers})
     sizes = np.bincount(split.folds[split.folds >= 0]).tolist()
     summary = {"method": split.method, "hash": split.hash, "rows": sizes, "warnings": list(split.warnings)}
     write_json(folder.path / "split.json", summary)
@@ -76,6 +87,10 @@ class Groups:
     def count(self) -> int:
         """The number of groups."""
         return int(self.numbers.max()) + 1
+
+    def take(self, rows: IntArray) -> Groups:
+        """Return the groups of some rows."""
+        return Groups(tuple(self.names[row] for row in rows), np.unique(self.numbers[rows], return_inverse=True)[1])
 
 
 def merge_groups(rows: Rows, *, together: bool) -> Groups:

@@ -126,21 +126,23 @@ def build_backbone(plan: Plan, data: Prepared, folds: int) -> Backbone:
     """
     if plan.mixers:
         raise InseparableError("transforms.mix makes other images in every step")
+    if len(data.output.networks) > 1:
+        raise InseparableError("every head has a network of its own")
     device = choose_device(plan.recipe.compute.device)
-    classes, spec = len(data.classes), data.preprocessing
+    units, spec = data.output.units, data.preprocessing
     images = Batches(data.train.cache.source, spec, device).read(data.train.pixel_rows[:TRIAL_ROWS])
 
     def build(fold: int) -> Separation:
-        model = build_model(plan, classes, spec, fold).to(device)
+        model = build_model(plan, data.output, spec, fold).to(device)
         with blame(plan.model, "when taken apart"):
-            return separate(plan, model, classes)
+            return separate(plan, model, units)
 
     parts, other = build(0), build(1 if folds > 1 else 0)
     weights = digest_frozen(parts)
     if digest_frozen(other) != weights:
         raise InseparableError("their weights are random, so they differ between folds")
     with blame(plan.model, "on a batch of images"):
-        dropout = check_separation(other, _find_last_layer(plan, other.model, classes), images)
+        dropout = check_separation(other, _find_last_layer(plan, other.model, units), images)
     precision = choose_precision(plan.recipe.compute.precision, parts.model, device)
     parts.model.eval()
     with blame(plan.model, "on a batch of images"), autocast(device, precision):
@@ -148,9 +150,9 @@ def build_backbone(plan: Plan, data: Prepared, folds: int) -> Backbone:
     return Backbone(plan, parts.embed, device, precision, dropout, tuple(example.shape[1:]), example.dtype, weights)
 
 
-def _find_last_layer(plan: Plan, model: nn.Module, num_classes: int) -> nn.Module | None:
+def _find_last_layer(plan: Plan, model: nn.Module, units: int) -> nn.Module | None:
     with contextlib.suppress(PluginError):
-        return find_head(model, num_classes, plan.model.source)
+        return find_head(model, units, plan.model.source)
     return None
 
 

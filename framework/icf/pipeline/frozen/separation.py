@@ -67,18 +67,18 @@ class Separation:
     rest: nn.Module
 
 
-def separate(plan: Plan, model: nn.Module, num_classes: int) -> Separation:
+def separate(plan: Plan, model: nn.Module, units: int) -> Separation:
     """Take a network apart where ``model.freeze`` says; whether that changes nothing is to be checked."""
-    freeze, rest = plan.recipe.model.freeze, take_rest(plan, model, num_classes)
+    freeze, rest = plan.recipe.model.freeze, take_rest(plan, model, units)
     if freeze == "backbone":
         return Separation(model, Embedder(model, rest, of_output=False), rest)
     return Separation(model, Embedder(model, model.get_submodule(freeze), of_output=True), rest)
 
 
-def take_rest(plan: Plan, model: nn.Module, num_classes: int) -> nn.Module:
+def take_rest(plan: Plan, model: nn.Module, units: int) -> nn.Module:
     """Return the trained part of a network; its parameters and buffers are the network's own."""
     if plan.recipe.model.freeze == "backbone":
-        return find_head(model, num_classes, plan.model.source)
+        return find_head(model, units, plan.model.source)
     return make_rest(model)
 
 

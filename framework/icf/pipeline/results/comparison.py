@@ -9,6 +9,7 @@ import numpy as np
 
 from icf.components import FloatArray, IntArray, MetricFunction
 from icf.errors import IcfError
+from icf.pipeline.data.attributes import read_attributes
 from icf.pipeline.files import read_json, read_probabilities, read_table
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.results.score import Interval, bootstrap, build_metrics
@@ -51,8 +52,9 @@ class _Scored:
 
     def __init__(self, folder: RunFolder) -> None:
         plan = Plan.from_json(folder.plan.read_text(encoding="utf-8"))
-        self.classes: list[str] = read_json(folder.data)["classes"]
-        self.metrics = build_metrics(plan, len(self.classes))
+        facts = read_json(folder.data)
+        self.classes: list[str] = facts["classes"]
+        self.metrics = build_metrics(plan, read_attributes(facts["attributes"]))
         self.ids, self.probabilities = read_probabilities(folder.path / "oof.parquet", self.classes)
         self.targets: IntArray = np.asarray(read_table(folder.path / "oof.parquet")["target"])
         self.groups: Sequence[str] = _read_groups(folder, self.ids)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from icf.components import EnsemblerContext, FloatArray
+from icf.pipeline.data.attributes import read_attributes
 from icf.pipeline.files import read_json, read_probabilities, read_table, write_json, write_probabilities
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.results.products import combine_members
@@ -29,7 +30,7 @@ def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) 
     test = join_test(plan, folder, folds, classes)
     record = {"ensembler": plan.ensembler.ref, "params": plan.ensembler.params, "members": folds}
     write_json(folder.path / "ensemble.json", record)
-    functions = build_metrics(plan, len(classes))
+    functions = build_metrics(plan, read_attributes(read_json(folder.data)["attributes"]))
     seed = derive_seed(plan.recipe.train.seed, Purpose.BOOTSTRAP)
     scores = bootstrap(functions, oof, targets, groups, seed)
     fold_results = [_read_result(folder, fold) for fold in range(folds)]

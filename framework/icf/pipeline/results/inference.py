@@ -11,6 +11,7 @@ from torch import nn
 from icf.components import FloatArray, IntArray
 from icf.pipeline.data.inputs import Inputs
 from icf.pipeline.training.network import autocast
+from icf.pipeline.training.output import Output
 
 
 @torch.inference_mode()
@@ -37,6 +38,7 @@ def predict_logits(
 @torch.inference_mode()
 def predict_probabilities(
     models: Sequence[nn.Module],
+    outputs: Sequence[Output],
     batches: Inputs,
     rows: IntArray,
     batch_size: int,
@@ -46,32 +48,31 @@ def predict_probabilities(
 ) -> FloatArray:
     """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and those of ``tta``.
 
+    ``outputs`` tells, for each model, what its outputs mean.
     Every image is read once, for all models and views; no view's probabilities outlive their batch.
     """
     for model in models:
         model.eval()
     parts = []
     for chosen in np.split(rows, range(batch_size, len(rows), batch_size)):
-        # Without rows, one is predicted all the same: only a model knows how many classes it has.
+        # Without rows, one is predicted all the same: only a model knows how many outputs it has.
         views = batches.read_views(chosen if len(chosen) else np.zeros(1, np.int64), tta)
-        sums = sum(_predict_view(models, view, device, precision) for view in views)
+        sums = sum(_predict_view(models, outputs, view, device, precision) for view in views)
         parts.append(sums / (1 + len(tta)))
     probabilities: FloatArray = np.concatenate(parts, axis=1)[:, : len(rows)]
     return probabilities
 
 
 def _predict_view(
-    models: Sequence[nn.Module], inputs: torch.Tensor, device: torch.device, precision: torch.dtype | None
+    models: Sequence[nn.Module],
+    outputs: Sequence[Output],
+    inputs: torch.Tensor,
+    device: torch.device,
+    precision: torch.dtype | None,
 ) -> FloatArray:
     """Return each model's probabilities, float64 [M, B, K]."""
     logits = []
     for model in models:
         with autocast(device, precision):
             logits.append(model(inputs).float().cpu())
-    return softmax(torch.stack(logits))
-
-
-def softmax(logits: torch.Tensor) -> FloatArray:
-    """Return probabilities, float64 [..., K], from logits [..., K]."""
-    values: FloatArray = torch.softmax(logits.double(), dim=-1).numpy()
-    return values
+    return np.stack([output.decode(values) for output, values in zip(outputs, logits, strict=True)])

@@ -31,7 +31,7 @@ MATRIX_CLASSES = 40
 
 MISTAKES = 12
 SKIPPED = 200
-"""How many skipped images are named; data.json names them all."""
+"""How many skipped images and corrected labels are listed; data.json lists them all."""
 
 History = dict[str, list[float]]
 
@@ -68,6 +68,7 @@ def write_report(
         "grid": read_grid(folder.fold(0).augmented),
         "facts": _list_facts(data),
         "skipped": data.skipped[:SKIPPED],
+        "overrides": data.overrides[:SKIPPED],
         "warnings": list(dict.fromkeys([*plan.warnings, *data.warnings, *split["warnings"], *warnings])),
         "split": _describe_split(folder, split),
         "seconds": seconds,

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from icf.components import FloatArray, IntArray, MetricContext, MetricFunction
+from icf.errors import Problem, RecipeError
+from icf.pipeline.data.attributes import ClassAttribute, find_attribute
 from icf.pipeline.results.products import build_metric
-from icf.plan import Plan
+from icf.plan import Choice, Plan
 
 RESAMPLES = 1000
 
@@ -30,10 +32,29 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def build_metrics(plan: Plan, num_classes: int) -> dict[str, MetricFunction]:
-    """Return the plan's metrics by name, the one that selects the best epoch first."""
-    context = MetricContext(num_classes=num_classes)
-    return {choice.key: build_metric(choice, context) for choice in plan.metrics}
+def build_metrics(plan: Plan, attributes: Sequence[ClassAttribute]) -> dict[str, MetricFunction]:
+    """Return the plan's metrics by name, the one that selects the best epoch first.
+
+    Raises RecipeError for a metric of an attribute that the data set has not.
+    """
+    return {choice.key: _build_metric(choice, attributes) for choice in plan.metrics}
+
+
+def _build_metric(choice: Choice, attributes: Sequence[ClassAttribute]) -> MetricFunction:
+    """Return a metric of classes; one of an attribute gets the sums of the classes of each of its values."""
+    if choice.attribute is None:
+        return build_metric(choice, MetricContext(num_classes=len(attributes[0].of_class)))
+    found = find_attribute(attributes, choice.attribute, f"metric '{choice.key}'")
+    if isinstance(found, Problem):
+        raise RecipeError("[metrics] does not fit the data set", [found])
+    of_class = np.asarray(found.of_class)
+    function = build_metric(choice, MetricContext(num_classes=len(found.values)))
+    membership = np.eye(len(found.values))[of_class]
+
+    def score(probabilities: FloatArray, targets: IntArray) -> float:
+        return function(probabilities @ membership, of_class[targets])
+
+    return score
 
 
 def score_rows(

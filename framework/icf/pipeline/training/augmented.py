@@ -25,7 +25,7 @@ def write_augmented(trainer: Trainer) -> None:
     rows = trainer.data.train_rows[trainer.order(0)[:32]]
     pictures = images.augment(rows, seed)
     if trainer.mixing.is_active(0):
-        pictures = mix_lines(trainer.mixing, pictures, torch.from_numpy(data.targets[rows]), seed)
+        pictures = mix_lines(trainer.mixing, pictures, torch.from_numpy(data.trained[rows]), seed)
     grid = Image.fromarray(draw_grid(pictures))
     path = trainer.job.folder.augmented
     path.parent.mkdir(parents=True, exist_ok=True)

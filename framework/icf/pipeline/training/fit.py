@@ -14,7 +14,7 @@ from torch import nn
 from icf.errors import FoldError
 from icf.local import restore_local_plugins
 from icf.pipeline.jobs import FoldJob
-from icf.pipeline.results.inference import predict_logits, softmax
+from icf.pipeline.results.inference import predict_logits
 from icf.pipeline.results.products import blame, check_logits, check_loss
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
@@ -190,7 +190,7 @@ def _compute_loss(trainer: Trainer, images: torch.Tensor, expected: WeightedTarg
     with autocast(trainer.device, trainer.precision):
         with blame(plan.model, "in training"):
             logits = trainer.network(images)
-        check_logits(plan.model, logits, samples * len(images), len(trainer.data.classes))
+        check_logits(plan.model, logits, samples * len(images), trainer.data.output.units)
         for targets, weight in expected:
             with blame(plan.loss, "in training"):
                 repeated = repeat_targets(targets.to(trainer.device), samples)
@@ -209,14 +209,14 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
     with blame(trainer.job.plan.model, "in validation"):
         logits = predict_logits(trainer.model, trainer.batches, mine, size, trainer.device, trainer.precision)
     logits = trainer.team.gather(logits, len(data.val_rows))
-    probabilities = softmax(logits)
+    probabilities = data.output.decode(logits)
     if not np.isfinite(probabilities).all():
         raise _describe_divergence("the network's output is no longer finite", state)
-    targets = torch.from_numpy(data.targets[data.val_rows])
+    expected = data.expect(data.val_rows).to(trainer.device)
     with torch.no_grad(), blame(trainer.job.plan.loss, "in validation"):
-        val_loss = float(trainer.criterion(logits.to(trainer.device), targets.to(trainer.device)))
-    functions = build_metrics(trainer.job.plan, len(data.classes))
-    metrics = score_rows(functions, probabilities, targets.numpy())
+        val_loss = float(trainer.criterion(logits.to(trainer.device), expected))
+    functions = build_metrics(trainer.job.plan, data.attributes)
+    metrics = score_rows(functions, probabilities, data.targets[data.val_rows])
     score = metrics[metric.key]
     trainer.schedule.observe(score)
     better = state.best_epoch < 0 or (score > state.best_score if metric.maximize else score < state.best_score)

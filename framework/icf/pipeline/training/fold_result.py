@@ -30,6 +30,7 @@ def describe_weights(trainer: Trainer) -> dict[str, Any]:
     return {
         "model": trainer.job.plan.model.model_dump(mode="json"),
         "classes": list(trainer.data.classes),
+        "output": trainer.data.output.model_dump(mode="json"),
         "preprocessing": trainer.data.preprocessing.model_dump(mode="json"),
         "fold": trainer.job.fold,
         "epoch": trainer.state.best_epoch,
@@ -50,7 +51,9 @@ def predict_fold(trainer: Trainer) -> tuple[FloatArray, str]:
 
     def predict(batches: Inputs, rows: IntArray) -> FloatArray:
         size, device = trainer.job.predicts.batch_size, trainer.device
-        found: FloatArray = predict_probabilities([model], batches, rows, size, tta, device, trainer.precision)[0]
+        found: FloatArray = predict_probabilities(
+            [model], [data.output], batches, rows, size, tta, device, trainer.precision
+        )[0]
         return found
 
     probabilities = predict(trainer.batches, data.val_rows)
@@ -80,7 +83,7 @@ def save_result(trainer: Trainer, probabilities: FloatArray, prediction: str) ->
     """Score the predictions of the validation rows, and write the result of the finished fold."""
     data = trainer.data
     targets = data.targets[data.val_rows]
-    metrics = score_rows(build_metrics(trainer.job.plan, len(data.classes)), probabilities, targets)
+    metrics = score_rows(build_metrics(trainer.job.plan, data.attributes), probabilities, targets)
     result = {
         "fold": trainer.job.fold,
         "best_epoch": trainer.state.best_epoch,

@@ -8,7 +8,8 @@ from itertools import takewhile
 
 from torch import nn
 
-from icf.pipeline.training.network import find_head
+from icf.errors import IcfError
+from icf.pipeline.training.network import Experts, find_head
 from icf.plan import Plan
 
 
@@ -39,12 +40,17 @@ def list_layers(model: nn.Module, head: nn.Module) -> list[Layer]:
     return sorted(layers, key=lambda layer: any(id(parameter) in own for parameter in layer.parameters))
 
 
-def choose_layers(plan: Plan, model: nn.Module, num_classes: int) -> list[Layer]:
+def choose_layers(plan: Plan, model: nn.Module, units: int) -> list[Layer]:
     """Return the layers of a plan's network, if the plan tells them apart."""
     section = plan.recipe.model
     if not section.unfreeze and section.layer_decay == 1:
         return []
-    return list_layers(model, find_head(model, num_classes, plan.model.source))
+    if isinstance(model, Experts):
+        raise IcfError(
+            "model.unfreeze and model.layer_decay tell the layers of one network apart, but targets.experts makes"
+            " several; leave one of them out"
+        )
+    return list_layers(model, find_head(model, units, plan.model.source))
 
 
 def _number_by_matcher(model: nn.Module) -> dict[str, int]:

@@ -15,7 +15,7 @@ from icf.pipeline.seeds import Purpose, derive_seed
 from icf.plan import Plan
 
 WeightedTargets: TypeAlias = list[tuple[torch.Tensor, float]]
-"""Targets int64 [N] that a batch is compared with, and the weight of each comparison in its loss."""
+"""What a batch is compared with (``Output.expect``), [N, ...], and the weight of each comparison in its loss."""
 
 
 @dataclass(frozen=True)

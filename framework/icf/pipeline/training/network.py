@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from icf.pipeline.frozen.stem import freeze_stem, is_frozen
 from icf.pipeline.results.products import blame, build
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.training.head_dropout import drop_before
+from icf.pipeline.training.output import Output
 from icf.plan import Choice, Plan
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -30,17 +31,39 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if use_gpu else "cpu")
 
 
-def build_model(plan: Plan, num_classes: int, spec: Preprocessing, fold: int, *, pretrained: bool = True) -> nn.Module:
+def build_model(plan: Plan, output: Output, spec: Preprocessing, fold: int, *, pretrained: bool = True) -> nn.Module:
     """Build the plan's model with weights drawn from the fold's seed, in channels-last memory.
 
     Raises:
         PluginError: the factory raised, or returned no module with the right output.
         IcfError: model.freeze names no module that can be the last of a frozen part.
     """
-    seed = derive_seed(plan.recipe.train.seed, Purpose.MODEL, fold)
+    seed = plan.recipe.train.seed
+    if len(output.networks) == 1:
+        model = _build_network(plan, output.units, spec, derive_seed(seed, Purpose.MODEL, fold), pretrained=pretrained)
+    else:
+        seeds = [derive_seed(seed, Purpose.MODEL, fold, place) for place in range(len(output.networks))]
+        parts = zip(output.networks, seeds, strict=True)
+        model = Experts([_build_network(plan, units, spec, own, pretrained=pretrained) for units, own in parts])
+    return model.to(memory_format=torch.channels_last)
+
+
+class Experts(nn.Module):
+    """Networks side by side: the outputs of one after those of the other."""
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the outputs of all networks, [N, U], for images [N, C, H, W]."""
+        return torch.cat([network(images) for network in self.networks], dim=1)
+
+
+def _build_network(plan: Plan, units: int, spec: Preprocessing, seed: int, *, pretrained: bool) -> nn.Module:
     torch.manual_seed(seed)
     context = ModelContext(
-        num_classes=num_classes,
+        num_classes=units,
         channels=spec.channels,
         image_size=spec.image_size,
         seed=seed,
@@ -49,32 +72,32 @@ def build_model(plan: Plan, num_classes: int, spec: Preprocessing, fold: int, *,
     model: nn.Module = build(plan.model, context)
     section, freeze = plan.recipe.model, plan.recipe.model.freeze
     if section.head_dropout:
-        drop_before(find_head(model, num_classes, plan.model.source), section.head_dropout, section.dropout_samples)
+        drop_before(find_head(model, units, plan.model.source), section.head_dropout, section.dropout_samples)
     if freeze == "backbone":
-        freeze_backbone(model, num_classes, plan.model.source)
+        freeze_backbone(model, units, plan.model.source)
     elif freeze != "none":
         with blame(plan.model, "on an empty image"):
             freeze_stem(model, freeze, torch.zeros((1, spec.channels, *spec.image_size)), plan.model.source)
-    return model.to(memory_format=torch.channels_last)
+    return model
 
 
-def freeze_backbone(model: nn.Module, num_classes: int, name: str) -> None:
+def freeze_backbone(model: nn.Module, units: int, name: str) -> None:
     """Leave only the classifier head trainable."""
-    head = find_head(model, num_classes, name)
+    head = find_head(model, units, name)
     model.requires_grad_(False)
     head.requires_grad_(True)
 
 
-def find_head(model: nn.Module, num_classes: int, name: str) -> nn.Module:
-    """Return the classifier head: the last module with ``num_classes`` outputs; PluginError when there is none."""
+def find_head(model: nn.Module, units: int, name: str) -> nn.Module:
+    """Return the classifier head: the last module with ``units`` outputs; PluginError when there is none."""
     heads = [
         module
         for module in model.modules()
-        if getattr(module, "out_features", getattr(module, "out_channels", None)) == num_classes
+        if getattr(module, "out_features", getattr(module, "out_channels", None)) == units
     ]
     if not heads:
         raise PluginError(
-            f"{name}: no layer with {num_classes} outputs was found, which is what the classifier head is known by;"
+            f"{name}: no layer with {units} outputs was found, which is what the classifier head is known by;"
             ' model.freeze = "backbone", unfreeze, layer_decay and head_dropout need it'
         )
     return heads[-1]

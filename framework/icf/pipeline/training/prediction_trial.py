@@ -85,7 +85,7 @@ class PredictionTrial:
         self._precision = PRECISIONS[precision]
         self._threads = threads
         spec = work.preprocessing
-        shape = [spec.channels, *spec.image_size, work.num_classes]
+        shape = [spec.channels, *spec.image_size, work.output.model_dump(mode="json")]
         model = plan.model.model_dump(mode="json")
         self._subject = ["prediction", model, shape, read_processor(), torch.__version__, precision, threads]
 
@@ -116,7 +116,7 @@ class PredictionTrial:
     @cached_property
     def _model(self) -> nn.Module:
         plan, work = self._plan, self._work
-        return build_model(plan, work.num_classes, work.preprocessing, fold=0, pretrained=False).eval()
+        return build_model(plan, work.output, work.preprocessing, fold=0, pretrained=False).eval()
 
     @cached_property
     def _fused(self) -> nn.Module:

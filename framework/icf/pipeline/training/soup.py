@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from icf.pipeline.results.inference import predict_logits, softmax
+from icf.pipeline.results.inference import predict_logits
 from icf.pipeline.results.products import blame
 from icf.pipeline.results.score import build_metrics
 from icf.pipeline.training import checkpoint
@@ -78,8 +78,8 @@ def score_validation(trainer: Trainer) -> float:
     size = trainer.job.predicts.batch_size
     with blame(plan.model, "in validation"):
         logits = predict_logits(trainer.model, trainer.batches, data.val_rows, size, trainer.device, trainer.precision)
-    score = build_metrics(plan, len(data.classes))[plan.metrics[0].key]
-    return score(softmax(logits), data.targets[data.val_rows])
+    score = build_metrics(plan, data.attributes)[plan.metrics[0].key]
+    return score(data.output.decode(logits), data.targets[data.val_rows])
 
 
 def _find_ingredient(trainer: Trainer, epoch: int) -> Path:

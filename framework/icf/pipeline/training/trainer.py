@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from icf.components import IntArray, LossContext, OptimizerContext, SamplerContext, Schedule, SchedulerContext
+from icf.components import IntArray, OptimizerContext, SamplerContext, Schedule, SchedulerContext
 from icf.pipeline.cache import count_cores
 from icf.pipeline.data.inputs import Inputs, open_train_images
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, Embeddings, read_embedding_files
@@ -115,10 +115,10 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     data = FoldData.open(job)
     seed = recipe.train.seed
     classes = len(data.classes)
-    whole = build_model(plan, classes, data.preprocessing, job.fold).to(device)
+    whole = build_model(plan, data.output, data.preprocessing, job.fold).to(device)
     embeddings = read_embedding_files(job.run_folder)
     model, batches = _choose_network(job, data, whole, embeddings, device)
-    layers = choose_layers(plan, whole, classes)
+    layers = choose_layers(plan, whole, data.output.units)
     scales = scale_rates(layers, recipe.model.layer_decay)
     groups = group_parameters(model, scales)
     optimizer: torch.optim.Optimizer = build(
@@ -127,7 +127,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     )
     counts = np.bincount(data.train_targets, minlength=classes).astype(np.int64)
     loss_seed = derive_seed(seed, Purpose.LOSS, job.fold)
-    criterion = build(plan.loss, LossContext(num_classes=classes, class_counts=counts, seed=loss_seed))
+    criterion = data.output.build_criterion(plan, counts, loss_seed)
     sampler_seed = derive_seed(seed, Purpose.SAMPLER, job.fold)
     context = SamplerContext(targets=data.train_targets, num_classes=classes, seed=sampler_seed)
     order = build_sampler(plan.sampler, context)
@@ -209,12 +209,12 @@ def cut_batch(trainer: Trainer, batch: IntArray, step: int) -> list[Piece]:
 
 def mix_piece(trainer: Trainer, piece: Piece, images: torch.Tensor) -> tuple[torch.Tensor, WeightedTargets]:
     """Return network inputs, mixed in the epochs that are, and what they are compared with."""
-    batches, targets = trainer.batches, torch.from_numpy(trainer.data.targets[piece.rows])
+    batches, expected = trainer.batches, trainer.data.expect_trained(piece.rows)
     if not trainer.mixing.is_active(trainer.state.epoch):
-        return images, [(targets, 1.0)]
+        return images, [(expected, 1.0)]
     assert isinstance(batches, Batches)  # noqa: S101 - for the type checker: what is mixed has no embeddings
-    mixed = trainer.mixing.mix(images, targets, piece.seed)
-    return batches.normalise(mixed.images), weigh_targets(targets, mixed)
+    mixed = trainer.mixing.mix(images, torch.from_numpy(trainer.data.trained[piece.rows]), piece.seed)
+    return batches.normalise(mixed.images), weigh_targets(expected, mixed)
 
 
 def _choose_network(
@@ -223,5 +223,5 @@ def _choose_network(
     """Return what is trained and what feeds it: the part after the frozen one if there are embeddings, or all."""
     if embeddings is None:
         return whole, open_train_images(job.plan, data.train_pixels, data.preprocessing, device)
-    rest = take_rest(job.plan, whole, len(data.classes))
+    rest = take_rest(job.plan, whole, data.output.units)
     return with_dropout(rest, embeddings.dropout), Embeddings(embeddings.train, embeddings, device)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from icf.components import EnsemblerContext
+from icf.pipeline.data.attributes import ClassAttribute
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.results.products import build_transform, combine_members
 from icf.pipeline.results.score import build_metrics, score_rows
@@ -16,10 +17,13 @@ from icf.plan import Plan
 ROWS = 64
 
 
-def try_components(plan: Plan, classes: Sequence[str], members: int, spec: Preprocessing) -> None:
+def try_components(
+    plan: Plan, classes: Sequence[str], attributes: Sequence[ClassAttribute], members: int, spec: Preprocessing
+) -> None:
     """Score and join made-up rows, and build the transforms and mixers of training.
 
     Raises:
+        RecipeError: a metric is of an attribute that the data set has not.
         PluginError: a metric, the ensembler, a transform or a mixer that would have stopped the run later.
     """
     for choice in plan.train_transforms:
@@ -29,4 +33,4 @@ def try_components(plan: Plan, classes: Sequence[str], members: int, spec: Prepr
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet(np.ones(num_classes), (members, ROWS))
     combine_members(plan.ensembler, EnsemblerContext(num_classes=num_classes), probabilities)
-    score_rows(build_metrics(plan, num_classes), probabilities[0], np.arange(ROWS) % num_classes)
+    score_rows(build_metrics(plan, attributes), probabilities[0], np.arange(ROWS) % num_classes)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from icf.components import LossContext, OptimizerContext
+from icf.components import OptimizerContext
 from icf.pipeline.jobs import Workload
 from icf.pipeline.results.products import build
 from icf.pipeline.training.head_dropout import repeat_targets
@@ -30,10 +30,10 @@ class TrialSteps:
     def __init__(self, plan: Plan, work: Workload) -> None:
         train, spec = plan.recipe.train, work.preprocessing
         self.images_per_step = -(-train.batch_size // train.accumulate)
-        self._model = build_model(plan, work.num_classes, spec, fold=0, pretrained=False)
+        self._model = build_model(plan, work.output, spec, fold=0, pretrained=False)
         set_training_mode(self._model)
         counts = np.full(work.num_classes, self.images_per_step, dtype=np.int64)
-        self._criterion = build(plan.loss, LossContext(num_classes=work.num_classes, class_counts=counts))
+        self._criterion = work.output.build_criterion(plan, counts, seed=0)
         context = OptimizerContext(parameter_groups=group_parameters(self._model))
         self._optimizer: torch.optim.Optimizer = build(plan.optimizer, context)
         for group in self._optimizer.param_groups:
@@ -41,7 +41,7 @@ class TrialSteps:
         shape = (self.images_per_step, spec.channels, *spec.image_size)
         self.images = torch.randn(shape).to(memory_format=torch.channels_last)
         self.network = self._model
-        targets = torch.arange(self.images_per_step) % work.num_classes
+        targets = work.output.expect(np.arange(self.images_per_step) % work.num_classes, {})
         self._targets = repeat_targets(targets, plan.recipe.model.dropout_samples)
 
     def __call__(self, precision: torch.dtype | None) -> None:

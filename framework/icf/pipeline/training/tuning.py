@@ -150,7 +150,7 @@ def _apply_rule(plan: Plan, work: Workload, device: str) -> str:
     if wanted != "auto":
         return wanted
     try:
-        model = build_model(plan, work.num_classes, work.preprocessing, fold=0, pretrained=False)
+        model = build_model(plan, work.output, work.preprocessing, fold=0, pretrained=False)
         dtype = choose_precision(wanted, model, torch.device(device))
     except (Exception, SystemExit):  # noqa: BLE001 - a plugin may raise anything; its fold tells it
         return "auto"
@@ -161,6 +161,6 @@ def list_causes(plan: Plan, work: Workload) -> list[object]:
     """Return everything that speeds depend on."""
     parts = [choice.model_dump(mode="json") for choice in (plan.model, plan.loss, plan.optimizer)]
     spec, train = work.preprocessing, plan.recipe.train
-    shape = [spec.channels, *spec.image_size, work.num_classes, train.batch_size, train.accumulate]
+    shape = [spec.channels, *spec.image_size, work.output.model_dump(mode="json"), train.batch_size, train.accumulate]
     machine = [read_processor(), count_cores(), torch.__version__, plan.recipe.compute.threads]
     return [parts, shape, machine]
