@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import queue
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from icf.errors import IcfError
 from icf.executors.inline import explain
 from icf.executors.placement import count_shares
+from icf.executors.ray_nodes import require_plugins
 from icf.executors.ray_session import ray_session
 from icf.memory import memory_variables
 from icf.pipeline.files import read_json, write_json
@@ -34,6 +36,8 @@ class RayTrainExecutor:
         placement = self._placement
         gpus = math.ceil(placement.concurrent * placement.workers * placement.gpus)
         with ray_session(num_cpus=placement.cpus, num_gpus=gpus) as ray:
+            if os.environ.get("RAY_ADDRESS") and jobs:
+                require_plugins(ray, jobs[0].plan)
             failed: dict[int, Failure] = {}
             # The last folds may have more threads; they wait until there is room for that, in one group of their own.
             for threads, group in groupby(jobs, key=lambda job: job.threads):
