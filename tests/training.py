@@ -111,8 +111,9 @@ def make_jobs(plan: Plan, runs: Path) -> list[FoldJob]:
     save_prepared(data, folder)
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
     save_split(split, data.train, folder)
-    precision = plan.recipe.compute.precision
-    return [FoldJob(plan, folder.path, fold, 1, f"key-{fold}", precision=precision) for fold in range(split.count)]
+    compute = plan.recipe.compute
+    chosen = {"precision": compute.precision, "compiled": compute.compile == "on"}
+    return [FoldJob(plan, folder.path, fold, 1, f"key-{fold}", **chosen) for fold in range(split.count)]
 
 
 def fit(runs: Path, *overrides: str, fold: int = 0) -> FoldJob:

@@ -349,6 +349,11 @@ class Compute(Section):
         default="auto",
         description="'auto': a few trial steps choose number format and threads, where the recipe leaves them open",
     )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether torch.compile makes code for the network, which takes a minute or more: where measured to"
+        " pay, in trainings of hours ('auto'), always, or never; it changes last digits",
+    )
     embeddings: Literal["auto", "off"] = Field(
         default="auto",
         description="With model.freeze: run the frozen layers once for all folds and epochs, where it can be done and"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 import icf
@@ -23,11 +24,31 @@ GEOMETRY = frozenset({"crops", "geometric"})
 NORMALISING = frozenset({"FromFloat", "Normalize", "ToFloat", "ToTensor3D", "ToTensorV2"})
 UNFIT = {
     "BasicTransform": "it does nothing by itself",
+    "CenterCrop3D": "it is for volumes",
+    "CoarseDropout3D": "it is for volumes",
+    "ConstrainedCoarseDropout": "it needs masks of objects; use CoarseDropout",
+    "CropNonEmptyMaskIfExists": "it needs masks of objects",
+    "CubicSymmetry": "it is for volumes",
     "DualTransform": "it does nothing by itself",
+    "FDA": "it needs other images to imitate",
+    "HistogramMatching": "it needs other images to imitate",
     "ImageOnlyTransform": "it does nothing by itself",
     "Lambda": "a recipe holds no code",
+    "MaskDropout": "it needs masks of objects",
+    "Mosaic": "it mixes images and labels; use augment/cutmix in transforms.mix",
+    "OverlayElements": "it needs other images to lay over",
+    "Pad3D": "it is for volumes",
+    "PadIfNeeded3D": "it is for volumes",
+    "PixelDistributionAdaptation": "it needs other images to imitate",
+    "RandomCrop3D": "it is for volumes",
+    "RandomCropNearBBox": "it needs boxes around objects",
+    "BBoxSafeRandomCrop": "it needs boxes around objects",
+    "RandomSizedBBoxSafeCrop": "it needs boxes around objects",
+    "TextImage": "it needs texts to write",
     "Transform3D": "it does nothing by itself",
 }
+NESTING = frozenset({"OneOf", "OneOrOther", "RandomOrder", "SelectiveChannelTransform", "Sequential", "SomeOf"})
+"""Their argument ``transforms`` is a list of others, each a table with ``op``, ``args`` and ``p``."""
 
 
 def build_transform(params: TransformParams, _ctx: icf.TransformContext) -> AlbumentationsTransform:
@@ -37,6 +58,12 @@ def build_transform(params: TransformParams, _ctx: icf.TransformContext) -> Albu
     change the number format.
     """
     library = _import_quietly()
+    transform = _build(library, params)
+    geometric = any(part in GEOMETRY for part in type(transform).__module__.split("."))
+    return AlbumentationsTransform(params.op, library.Compose([transform]), geometric=geometric)
+
+
+def _build(library: ModuleType, params: TransformParams) -> Any:
     transform_class = _find_class(library, params.op)
     takes = [name for name in inspect.signature(transform_class).parameters if name != "p"]
     unknown = sorted(set(params.args) - set(takes))
@@ -45,14 +72,26 @@ def build_transform(params: TransformParams, _ctx: icf.TransformContext) -> Albu
             f"albumentations/transform: {params.op} has no argument '{unknown[0]}'{icf.suggest(unknown[0], takes)} "
             f"(it takes: {', '.join(takes)})"
         )
+    args: dict[str, Any] = dict(params.args)
+    if params.op in NESTING and "transforms" in args:
+        args["transforms"] = [_build(library, part) for part in _read_parts(params.op, args["transforms"])]
     try:
-        transform = transform_class(**params.args, p=params.p)
+        return transform_class(**args, p=params.p)
     except (TypeError, ValueError) as error:
         raise icf.PluginError(
             f"albumentations/transform: {params.op} does not take args = {params.args}: {error}"
         ) from None
-    geometric = any(part in GEOMETRY for part in transform_class.__module__.split("."))
-    return AlbumentationsTransform(params.op, library.Compose([transform]), geometric=geometric)
+
+
+def _read_parts(op: str, parts: Any) -> list[TransformParams]:
+    try:
+        return TypeAdapter(list[TransformParams]).validate_python(parts)
+    except ValidationError as error:
+        where = "".join(f"[{part}]" for part in error.errors()[0]["loc"])
+        raise icf.PluginError(
+            f"albumentations/transform: {op}: args.transforms{where}: {error.errors()[0]['msg']} (it must be a list"
+            ' such as [{ op = "CLAHE", p = 1.0 }])'
+        ) from None
 
 
 def _import_quietly() -> ModuleType:
@@ -68,12 +107,12 @@ def _find_class(library: ModuleType, op: str) -> type[Any]:
     known: dict[str, type[Any]] = {
         name: member
         for name, member in vars(library).items()
-        if inspect.isclass(member) and issubclass(member, library.BasicTransform)
+        if inspect.isclass(member) and (issubclass(member, library.BasicTransform) or name in NESTING)
     }
     if op not in known:
         nests = inspect.isclass(getattr(library, op, None)) and issubclass(getattr(library, op), library.BaseCompose)
-        reason = "it holds other transforms; list each as an entry of its own" if nests else "no such class"
-        raise icf.PluginError(f'albumentations/transform: op = "{op}": {reason}{icf.suggest(op, known)}')
+        reason = "it is not needed; use Sequential" if nests else f"no such class{icf.suggest(op, known)}"
+        raise icf.PluginError(f'albumentations/transform: op = "{op}": {reason}')
     if op in NORMALISING:
         raise icf.PluginError(
             f"albumentations/transform: {op} is not needed: images stay uint8, and icf converts and normalises "

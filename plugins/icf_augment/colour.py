@@ -17,6 +17,7 @@ class BrightnessContrast:
     """Computes b * (m + c * (x - m)), with m the mean of the image and factors b and c drawn for each image."""
 
     params: BrightnessContrastParams
+    any_device = True
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return uint8 [N, C, H, W], rounded and limited to 0-255."""

@@ -25,6 +25,7 @@ class Erasing:
     """
 
     params: ErasingParams
+    any_device = True
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return uint8 [N, C, H, W] with one place of each chosen image erased."""

@@ -21,6 +21,7 @@ class Flip:
     axis: int
     p: float
     geometric = True
+    any_device = True
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return uint8 [N, C, H, W] with each image mirrored with probability p."""
@@ -47,6 +48,7 @@ class RandomCrop:
     size: tuple[int, int]
     params: RandomCropParams
     geometric = True
+    any_device = True
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return uint8 [N, C, *size]; raises PluginError for images that are too small."""

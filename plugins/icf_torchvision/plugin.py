@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
@@ -45,7 +45,45 @@ class TransformParams(icf.Params):
     """What a user may choose for ``torchvision/transform``."""
 
     op: str = Field(min_length=1, description="Class of torchvision.transforms.v2, such as ColorJitter")
-    args: dict[str, JsonValue] = Field(default_factory=dict, description="Arguments of the class")
+    args: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Arguments of the class; for one that holds others, transforms is a list of tables with op, args",
+    )
+
+
+class PolicyParams(icf.Params):
+    """What a user may choose for every policy, and all there is for ``torchvision/trivial-augment``."""
+
+    p: float = Field(default=1.0, ge=0.0, le=1.0, description="Probability for each image")
+
+
+class RandAugmentParams(PolicyParams):
+    """What a user may choose for ``torchvision/rand-augment``."""
+
+    operations: int = Field(default=2, ge=1, le=14, description="Operations that are applied to an image in turn")
+    magnitude: int = Field(default=9, ge=0, le=30, description="Strength of all operations, 0 to 30")
+
+
+class AutoAugmentParams(PolicyParams):
+    """What a user may choose for ``torchvision/auto-augment``."""
+
+    policy: Literal["imagenet", "cifar10", "svhn"] = Field(
+        default="imagenet", description="Data on which the pairs of operations were found"
+    )
+
+
+class AugMixParams(PolicyParams):
+    """What a user may choose for ``torchvision/aug-mix``."""
+
+    severity: int = Field(default=3, ge=1, le=10, description="Greatest strength of an operation, 1 to 10")
+    chains: int = Field(default=3, ge=1, le=10, description="Chains of operations whose results are averaged")
+    depth: Literal[-1] | Annotated[int, Field(ge=1, le=10)] = Field(
+        default=-1, description="Operations in a chain; -1 draws 1 to 3"
+    )
+    alpha: float = Field(default=1.0, gt=0.0, le=100.0, description="Parameter of the Beta and Dirichlet weights")
+    all_operations: bool = Field(
+        default=True, description="Change brightness, contrast, colour and sharpness, too, as corruptions do"
+    )
 
 
 @icf.hookimpl
@@ -73,11 +111,39 @@ def icf_datasets() -> Iterable[icf.Dataset]:
 
 @icf.hookimpl
 def icf_transforms() -> Iterable[icf.Transform]:
-    """Offer torchvision's transforms as one component."""
+    """Offer torchvision's transforms as one component, and its policies by their own names."""
     yield icf.Transform(
         name="transform",
         factory="icf_torchvision.transforms:build_transform",
         params=TransformParams,
         summary="Any image transform of torchvision.transforms.v2",
-        examples=({"op": "ColorJitter", "args": {"brightness": 0.3}}, {"op": "RandomCrop", "args": {"size": 24}}),
+        examples=(
+            {"op": "ColorJitter", "args": {"brightness": 0.3}},
+            {"op": "RandomCrop", "args": {"size": 24}},
+            {"op": "RandomChoice", "args": {"transforms": [{"op": "Grayscale", "args": {"num_output_channels": 3}}]}},
+        ),
+    )
+    yield icf.Transform(
+        name="rand-augment",
+        factory="icf_torchvision.transforms:build_rand_augment",
+        params=RandAugmentParams,
+        summary="A few random operations of one strength (RandAugment, Cubuk et al. 2020)",
+    )
+    yield icf.Transform(
+        name="trivial-augment",
+        factory="icf_torchvision.transforms:build_trivial_augment",
+        params=PolicyParams,
+        summary="One random operation of random strength (TrivialAugment, Müller and Hutter 2021)",
+    )
+    yield icf.Transform(
+        name="auto-augment",
+        factory="icf_torchvision.transforms:build_auto_augment",
+        params=AutoAugmentParams,
+        summary="A random one of the pairs of operations that were found by a search (AutoAugment, Cubuk et al. 2019)",
+    )
+    yield icf.Transform(
+        name="aug-mix",
+        factory="icf_torchvision.transforms:build_aug_mix",
+        params=AugMixParams,
+        summary="Weighted mean of an image and of chains of random operations on it (AugMix, Hendrycks et al. 2020)",
     )

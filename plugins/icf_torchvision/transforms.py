@@ -6,11 +6,12 @@ import inspect
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 
 import icf
-from icf_torchvision.plugin import TransformParams
+from icf_torchvision.plugin import AugMixParams, AutoAugmentParams, PolicyParams, RandAugmentParams, TransformParams
 
 DETERMINISTIC = frozenset({"CenterCrop", "Grayscale", "Pad", "RGB", "Resize"})
 """They do the same to every image, so a whole batch is changed at once."""
@@ -32,11 +33,20 @@ CROP_SCALE = 1.15
 """Images of which random parts are resized come so much larger than the network's, or most parts would be blurred."""
 
 NESTING = frozenset({"Compose", "RandomApply", "RandomChoice", "RandomOrder"})
+"""Their argument ``transforms`` is a list of others, each a table with ``op`` and ``args``."""
+
 UNFIT = {
-    "CutMix": "it mixes labels too",
+    "ClampBoundingBoxes": "it changes boxes, not images",
+    "ClampKeyPoints": "it changes points, not images",
+    "ConvertBoundingBoxFormat": "it changes boxes, not images",
+    "CutMix": "it mixes labels too; use augment/cutmix in transforms.mix",
     "FiveCrop": "it makes several images of one",
     "Lambda": "a recipe holds no code",
-    "MixUp": "it mixes labels too",
+    "MixUp": "it mixes labels too; use augment/mixup in transforms.mix",
+    "RandomIoUCrop": "it needs boxes around objects",
+    "SanitizeBoundingBoxes": "it changes boxes, not images",
+    "SanitizeKeyPoints": "it changes points, not images",
+    "SetClampingMode": "it changes boxes, not images",
     "TenCrop": "it makes several images of one",
     "Transform": "it does nothing",
     "UniformTemporalSubsample": "it is for video",
@@ -47,17 +57,53 @@ def build_transform(params: TransformParams, _ctx: icf.TransformContext) -> Visi
     """Build the transform: uint8 [N, C, H, W] -> uint8 [N, C, H', W'].
 
     Raises PluginError for an unknown class, arguments it does not take, and classes that normalise, change
-    the number format, mix labels or hold other transforms.
+    the number format or mix labels.
     """
+    return VisionTransform(params.op, _build(params))
+
+
+def build_rand_augment(params: RandAugmentParams, _ctx: icf.TransformContext) -> VisionTransform:
+    """Build RandAugment."""
+    return _build_policy(params.p, "RandAugment", num_ops=params.operations, magnitude=params.magnitude)
+
+
+def build_trivial_augment(params: PolicyParams, _ctx: icf.TransformContext) -> VisionTransform:
+    """Build TrivialAugment with its wide ranges."""
+    return _build_policy(params.p, "TrivialAugmentWide")
+
+
+def build_auto_augment(params: AutoAugmentParams, _ctx: icf.TransformContext) -> VisionTransform:
+    """Build AutoAugment."""
+    return _build_policy(params.p, "AutoAugment", policy=params.policy)
+
+
+def build_aug_mix(params: AugMixParams, _ctx: icf.TransformContext) -> VisionTransform:
+    """Build AugMix."""
+    return _build_policy(
+        params.p,
+        "AugMix",
+        severity=params.severity,
+        mixture_width=params.chains,
+        chain_depth=params.depth,
+        alpha=params.alpha,
+        all_ops=params.all_operations,
+    )
+
+
+def _build_policy(p: float, op: str, **args: Any) -> VisionTransform:
+    transform = _build(TransformParams(op=op, args=args))
+    return VisionTransform(op, transform if p == 1 else v2.RandomApply([transform], p=p))
+
+
+def _build(params: TransformParams) -> torch.nn.Module:
     transform_class = _find_class(params.op)
     try:
-        transform = transform_class(**_convert_arguments(params.args))
+        return transform_class(**_convert_arguments(params))
     except (TypeError, ValueError) as error:
         takes = ", ".join(inspect.signature(transform_class).parameters)
         raise icf.PluginError(
             f"torchvision/transform: {params.op} does not take args = {params.args}: {error} (it takes: {takes})"
         ) from None
-    return VisionTransform(params.op, transform)
 
 
 def _find_class(op: str) -> type[torch.nn.Module]:
@@ -73,11 +119,6 @@ def _find_class(op: str) -> type[torch.nn.Module]:
             f"torchvision/transform: {op} is not needed: images stay uint8, and icf converts and normalises "
             "them itself, last. Leave it out."
         )
-    if op in NESTING:
-        raise icf.PluginError(
-            f"torchvision/transform: {op} holds other transforms, which a recipe can't write as arguments. "
-            "List each as an entry of its own."
-        )
     if op in UNFIT:
         raise icf.PluginError(f"torchvision/transform: {op} can't be used here: {UNFIT[op]}.")
     return known[op]
@@ -87,13 +128,26 @@ def _is_transform(member: object) -> bool:
     return inspect.isclass(member) and issubclass(member, v2.Transform)
 
 
-def _convert_arguments(args: dict[str, Any]) -> dict[str, Any]:
-    """Turn the names of interpolations and policies into torchvision's enumerations."""
-    converted = dict(args)
+def _convert_arguments(params: TransformParams) -> dict[str, Any]:
+    """Turn names of interpolations and policies into torchvision's enumerations, and tables into transforms."""
+    converted: dict[str, Any] = dict(params.args)
+    if params.op in NESTING and "transforms" in converted:
+        converted["transforms"] = [_build(part) for part in _read_parts(params.op, converted["transforms"])]
     for key, enumeration in (("interpolation", InterpolationMode), ("policy", AutoAugmentPolicy)):
         if isinstance(converted.get(key), str):
             converted[key] = enumeration(converted[key])
     return converted
+
+
+def _read_parts(op: str, parts: Any) -> list[TransformParams]:
+    try:
+        return TypeAdapter(list[TransformParams]).validate_python(parts)
+    except ValidationError as error:
+        where = "".join(f"[{part}]" for part in error.errors()[0]["loc"])
+        raise icf.PluginError(
+            f"torchvision/transform: {op}: args.transforms{where}: {error.errors()[0]['msg']} (it must be a list such"
+            ' as [{ op = "ColorJitter", args = { hue = 0.1 } }])'
+        ) from None
 
 
 class VisionTransform:

@@ -153,16 +153,30 @@ def test_what_is_usual_with_such_data_is_told(tmp_path: Path) -> None:
         first
         == "54 images per class is little (under 1,000: little), far from ImageNet (a guess; problem.domain says it)"
     )
-    assert second.endswith('model.pretrained = true, freeze = "stages.1.1", or another module')
-    check(f'model.freeze="{second.split(chr(34))[1]}"')
+    assert 'model.use = "timm/model", pretrained = true, freeze = "layer2"' in second
     near = check('problem.domain="near"').advice
     assert near[0].endswith("near ImageNet (says problem.domain)")
-    assert near[1].endswith('model.pretrained = true, freeze = "backbone"')
+    assert near[1].endswith('pretrained = true, freeze = "backbone"')
+
+
+@pytest.mark.parametrize("arch", ["test_resnet", "test_vit"])
+def test_the_module_that_is_named_can_be_frozen(arch: str) -> None:
+    model = f'model={{use="timm/model", arch="{arch}"}}'
+    settings = (model, "transforms.channels=3", "transforms.image_size=160", "dataset.test_share=0.9")
+    _, second = check(*settings).advice
+    name = second.split('freeze = "')[1].partition('"')[0]
+    total, trained = (
+        int(word.replace(",", "")) for word in check(*settings, f'model.freeze="{name}"').step.split()[:3:2]
+    )
+    assert 0.1 * total < trained < total
 
 
 @pytest.mark.parametrize(
     ("domain", "expected"),
-    [("near", "with a small rate: model.pretrained = true, layer_decay = 0.75"), ("far", "train from scratch")],
+    [
+        ("near", 'with a small rate: model.use = "timm/model", pretrained = true, layer_decay = 0.75'),
+        ("far", "train from scratch"),
+    ],
 )
 def test_much_data_is_fine_tuned_or_learned_from_scratch(
     monkeypatch: pytest.MonkeyPatch, domain: str, expected: str

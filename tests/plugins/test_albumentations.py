@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import random
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 
 import icf
 from icf_albumentations.plugin import TransformParams, icf_transforms
-from icf_albumentations.transforms import AlbumentationsTransform, build_transform
+from icf_albumentations.transforms import NESTING, NORMALISING, UNFIT, AlbumentationsTransform, build_transform
 
 
 def build(op: str, p: float = 1.0, **args: Any) -> AlbumentationsTransform:
@@ -94,7 +95,11 @@ def test_successive_batches_differ() -> None:
         ("Normalize", {}, "icf converts and normalises"),
         ("ToFloat", {}, "icf converts and normalises"),
         ("ToTensorV2", {}, "icf converts and normalises"),
-        ("OneOf", {}, "entry of its own"),
+        ("OneOf", {}, "transforms"),
+        ("OneOf", {"transforms": [{"op": "CLAHE", "q": 1}]}, r"args.transforms\[0\]\[q\]"),
+        ("OneOf", {"transforms": [{"op": "GaussNois"}]}, "did you mean 'GaussNoise'"),
+        ("Compose", {}, "use Sequential"),
+        ("MaskDropout", {}, "masks of objects"),
         ("Lambda", {}, "no code"),
     ],
 )
@@ -108,12 +113,80 @@ def test_unfit_transforms_are_refused(op: str, args: dict[str, Any], message: st
     [
         ("RandomScale", {"scale_limit": [-0.5, 0.5]}, "different sizes"),
         ("RandomCrop", {"height": 64, "width": 64}, "RandomCrop failed"),
-        ("MaskDropout", {}, "MaskDropout failed"),
     ],
 )
 def test_results_that_are_no_batch_are_refused(op: str, args: dict[str, Any], message: str) -> None:
     with pytest.raises(icf.PluginError, match=message):
         build(op, **args)(draw_images(), torch.Generator().manual_seed(0))
+
+
+# -- everything that albumentations has --------------------------------------------------------------
+
+SIZES = {"height": 12, "width": 12}
+PARTS = {"transforms": [{"op": "GaussNoise"}, {"op": "InvertImg"}]}
+NEEDED: dict[str, dict[str, Any]] = {
+    "AtLeastOneBBoxRandomCrop": SIZES,
+    "CenterCrop": SIZES,
+    "Crop": {"x_max": 12, "y_max": 12},
+    "CropAndPad": {"px": 2},
+    "FrequencyMasking": {"freq_mask_param": 8},
+    "GridElasticDeform": {"num_grid_xy": [4, 4], "magnitude": 5},
+    "LongestMaxSize": {"max_size": 12},
+    "OneOf": PARTS,
+    "OneOrOther": PARTS,
+    "RandomCrop": SIZES,
+    "RandomOrder": PARTS,
+    "RandomResizedCrop": {"size": [12, 12]},
+    "RandomSizedCrop": {"min_max_height": [8, 16], "size": [12, 12]},
+    "Resize": SIZES,
+    "SelectiveChannelTransform": {"transforms": [{"op": "InvertImg"}]},
+    "Sequential": PARTS,
+    "SmallestMaxSize": {"max_size": 12},
+    "SomeOf": PARTS,
+    "TimeMasking": {"time_mask_param": 8},
+}
+"""Arguments without a default that fits images of 20 x 20 pixels."""
+
+MANY_SIZES = {"RandomCropFromBorders", "RandomScale"}
+"""They change the size at random: a batch of one size needs another transform after them, in one Sequential."""
+
+ALL = sorted(
+    name
+    for name, item in vars(albumentations).items()
+    if inspect.isclass(item) and (issubclass(item, albumentations.BasicTransform) or name in NESTING)
+)
+
+
+@pytest.mark.parametrize("op", [name for name in ALL if name not in UNFIT and name not in NORMALISING])
+def test_every_transform_that_changes_images_runs(op: str) -> None:
+    args = NEEDED.get(op, {})
+    if op in MANY_SIZES:
+        args = {"transforms": [{"op": op, "p": 1.0}, {"op": "Resize", "args": SIZES, "p": 1.0}]}
+    images = draw_images(6)[:, :, :20]  # square, for what turns by 90 degrees
+    results = [
+        build("Sequential" if op in MANY_SIZES else op, **args)(images, torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
+    ]
+    assert torch.equal(results[0], results[1])
+    assert results[0].dtype == torch.uint8
+    assert results[0].shape[:2] == images.shape[:2]
+
+
+@pytest.mark.parametrize("op", sorted({*UNFIT, *NORMALISING}))
+def test_what_is_refused_is_a_class_of_albumentations(op: str) -> None:
+    assert op in ALL
+    with pytest.raises(icf.PluginError, match=op):
+        build(op)
+
+
+def test_one_of_changes_each_image_by_one_of_them() -> None:
+    parts = [{"op": "InvertImg", "p": 1.0}, {"op": "HorizontalFlip", "p": 1.0}]
+    images = draw_images(40)
+    changed = build("OneOf", transforms=parts)(images, torch.Generator().manual_seed(0))
+    inverted = (changed == 255 - images).flatten(1).all(1)
+    flipped = (changed == images.flip(-1)).flatten(1).all(1)
+    assert bool((inverted ^ flipped).all())
+    assert 8 < int(inverted.sum()) < 32
 
 
 def test_no_question_for_a_newer_version_is_asked() -> None:

@@ -57,6 +57,7 @@ def test_transforms_keep_the_contract(build: Build, params: icf.Params, channels
     images = draw_images(channels=channels)
     original = images.clone()
     transform = build(params, context(images))
+    assert transform.any_device
     state = torch.get_rng_state()
     changed = transform(images, seeded())
     assert changed.dtype == torch.uint8

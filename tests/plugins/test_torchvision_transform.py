@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -7,8 +8,24 @@ import torch
 from torchvision.transforms import v2
 
 import icf
-from icf_torchvision.plugin import TransformParams, icf_transforms
-from icf_torchvision.transforms import VisionTransform, build_transform
+from icf_torchvision.plugin import (
+    AugMixParams,
+    AutoAugmentParams,
+    PolicyParams,
+    RandAugmentParams,
+    TransformParams,
+    icf_transforms,
+)
+from icf_torchvision.transforms import (
+    NORMALISING,
+    UNFIT,
+    VisionTransform,
+    build_aug_mix,
+    build_auto_augment,
+    build_rand_augment,
+    build_transform,
+    build_trivial_augment,
+)
 
 
 def build(op: str, **args: Any) -> VisionTransform:
@@ -87,7 +104,9 @@ def test_channels_last_memory_is_kept() -> None:
         ("Normalize", {"mean": [0.5], "std": [0.5]}, "icf converts and normalises"),
         ("ToTensor", {}, "icf converts and normalises"),
         ("ToDtype", {}, "icf converts and normalises"),
-        ("Compose", {}, "entry of its own"),
+        ("Compose", {}, "transforms"),
+        ("RandomOrder", {"transforms": [{"ops": "RGB"}]}, r"args.transforms\[0\]\[op\]: Field required"),
+        ("RandomOrder", {"transforms": [{"op": "ColourJitter"}]}, "did you mean 'ColorJitter'"),
         ("MixUp", {"num_classes": 3}, "labels"),
         ("FiveCrop", {"size": 4}, "several images"),
     ],
@@ -111,7 +130,94 @@ def test_results_that_are_no_batch_are_refused(op: str, args: dict[str, Any], me
 
 
 def test_plugin_offers_the_transform() -> None:
-    assert [transform.name for transform in icf_transforms()] == ["transform"]
+    names = [transform.name for transform in icf_transforms()]
+    assert names == ["transform", "rand-augment", "trivial-augment", "auto-augment", "aug-mix"]
+
+
+# -- everything that torchvision has ----------------------------------------------------------------
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "CenterCrop": {"size": 24},
+    "Compose": {"transforms": [{"op": "RandomInvert"}, {"op": "ColorJitter", "args": {"hue": 0.3}}]},
+    "ElasticTransform": {"alpha": 5.0, "sigma": 1.0},
+    "GaussianBlur": {"kernel_size": 3},
+    "Grayscale": {"num_output_channels": 3},
+    "JPEG": {"quality": 50},
+    "Pad": {"padding": 2},
+    "RandomAdjustSharpness": {"sharpness_factor": 2.0},
+    "RandomAffine": {"degrees": 20},
+    "RandomApply": {"transforms": [{"op": "RandomInvert"}]},
+    "RandomChoice": {"transforms": [{"op": "RandomInvert"}, {"op": "RandomEqualize"}]},
+    "RandomCrop": {"size": 24, "padding": 4},
+    "RandomOrder": {"transforms": [{"op": "RandomInvert"}, {"op": "RandomSolarize", "args": {"threshold": 99}}]},
+    "RandomPosterize": {"bits": 3},
+    "RandomResizedCrop": {"size": 24},
+    "RandomRotation": {"degrees": 20},
+    "RandomShortestSize": {"min_size": 24},
+    "RandomSolarize": {"threshold": 128},
+    "Resize": {"size": 24},
+}
+"""Arguments without a default that fits small images."""
+
+MANY_SIZES = {"RandomResize": {"min_size": 16, "max_size": 30}, "RandomZoomOut": {}, "ScaleJitter": {"target_size": 24}}
+"""They change the size at random: a batch of one size needs another transform after them, in one Compose."""
+
+ALL = sorted(name for name, item in vars(v2).items() if inspect.isclass(item) and issubclass(item, v2.Transform))
+
+
+@pytest.mark.parametrize("op", [name for name in ALL if name not in UNFIT and name not in NORMALISING])
+def test_every_transform_that_changes_images_runs(op: str) -> None:
+    args = NEEDED.get(op, {})
+    if op in MANY_SIZES:
+        size = {"target_size": [24, 24]} if op == "ScaleJitter" else MANY_SIZES[op]
+        args = {"transforms": [{"op": op, "args": size}, {"op": "Resize", "args": {"size": [24, 24]}}]}
+    transform, images = build("Compose" if op in MANY_SIZES else op, **args), draw_images()
+    changed = [transform(images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(changed[0], changed[1])
+    assert changed[0].dtype == torch.uint8
+    assert changed[0].shape[:2] == images.shape[:2]
+
+
+@pytest.mark.parametrize("op", sorted({*UNFIT, *NORMALISING}))
+def test_what_is_refused_is_a_class_of_torchvision(op: str) -> None:
+    assert op in ALL
+    with pytest.raises(icf.PluginError, match=op):
+        build(op)
+
+
+@pytest.mark.parametrize(
+    ("short", "params", "op", "args"),
+    [
+        (
+            build_rand_augment,
+            RandAugmentParams(operations=3, magnitude=12),
+            "RandAugment",
+            {"num_ops": 3, "magnitude": 12},
+        ),
+        (build_trivial_augment, PolicyParams(), "TrivialAugmentWide", {}),
+        (build_auto_augment, AutoAugmentParams(policy="svhn"), "AutoAugment", {"policy": "svhn"}),
+        (build_aug_mix, AugMixParams(severity=5, depth=2), "AugMix", {"severity": 5, "chain_depth": 2}),
+    ],
+)
+def test_short_names_are_torchvisions_policies(short: Any, params: icf.Params, op: str, args: dict[str, Any]) -> None:
+    images = draw_images()
+    changed = short(params, icf.TransformContext(image_size=(24, 20)))(images, torch.Generator().manual_seed(3))
+    assert torch.equal(changed, build(op, **args)(images, torch.Generator().manual_seed(3)))
+    assert not torch.equal(changed, images)
+
+
+def test_a_policy_may_leave_images_alone() -> None:
+    images = draw_images(1).expand(64, -1, -1, -1)
+    transform = build_rand_augment(RandAugmentParams(p=0.25, magnitude=20), icf.TransformContext(image_size=(24, 20)))
+    same = (transform(images, torch.Generator().manual_seed(0)) == images).flatten(1).all(1)
+    assert 32 < int(same.sum()) < 60
+
+
+def test_transforms_in_a_list_are_those_of_torchvision() -> None:
+    images = draw_images(1)
+    parts = [{"op": "Resize", "args": {"size": [12, 10]}}, {"op": "RandomHorizontalFlip", "args": {"p": 1.0}}]
+    nested = build("Compose", transforms=parts)(images, torch.Generator().manual_seed(0))
+    assert torch.equal(nested, v2.Resize([12, 10])(images).flip(-1))
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ def make_idx(folder):
     return {"root": folder}
 
 
+POLICIES = ("rand-augment", "trivial-augment", "auto-augment", "aug-mix")
+
 EXAMPLES = {
     "baseline": {
         "model/model": [{"name": "SmallNet"}, {"name": "BlockNet", "args": {"width": 4, "dropout": 0.0}}],
@@ -67,6 +69,7 @@ EXAMPLES = {
             {"op": "CLAHE"},
             {"op": "RandomCrop", "args": {"height": 32, "width": 24}, "p": 1.0},
             {"op": "Equalize", "p": 1.0},
+            {"op": "SomeOf", "args": {"transforms": [{"op": "InvertImg"}, {"op": "GaussNoise"}]}},
         ],
     },
     # With and without randomness: a batch is compared with its images where nothing is random.
@@ -85,7 +88,9 @@ EXAMPLES = {
             {"op": "RandomCrop", "args": {"size": 24}},
             {"op": "RandomResizedCrop", "args": {"size": 32}},
             {"op": "RandomAutocontrast", "args": {"p": 1.0}},
+            {"op": "RandomApply", "args": {"transforms": [{"op": "RandomSolarize", "args": {"threshold": 99}}]}},
         ],
+        **{f"transform/{name}": [{}, {"p": 0.0}] for name in POLICIES},
     },
     "loss": {
         "loss/cross-entropy": [{}, {"label_smoothing": 0.2, "class_weights": "balanced"}],

@@ -136,6 +136,11 @@ class BatchTransform(Protocol):
     then no thread calls it beside the training step, which draws from them, too. One that moves, crops or resizes and
     leaves colours alone has ``geometric = True``: ``icf check`` measures whether it should come first.
 
+    One that computes wherever the images are has ``any_device = True``, and does it on the GPU if there is one and all
+    transforms after it in the list are such, too. It still draws from ``generator``, which stays on the CPU, and moves
+    what it has drawn to ``images.device``; a CPU and a GPU may differ by rounding. Without the attribute, images come
+    on the CPU.
+
     One that takes random crops and resizes them to ``image_size`` may have ``input_scale``, a number from 1 to 4 such
     as 1.15: training images then come with sides so many times as long as those of ``image_size``, so that a crop has
     pixels to show. The largest number of the transforms in the list counts.

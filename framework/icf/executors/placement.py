@@ -10,6 +10,7 @@ import torch
 from icf.errors import IcfError
 from icf.pipeline.cache import count_cores
 from icf.pipeline.jobs import Executor, Placement, Prediction, Workload
+from icf.pipeline.training.compiling import choose_compiling
 from icf.pipeline.training.network import choose_device
 from icf.pipeline.training.prediction_trial import choose_prediction
 from icf.pipeline.training.tuning import SHORT_WORK, find_obstacle, tune
@@ -48,6 +49,7 @@ def choose_executor(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
         precision=computing.precision,
         fold_threads=computing.fold_threads,
         prediction=computing.prediction,
+        compiled=computing.compiled,
     )
     return placement, make_executor(placement, compute)
 
@@ -61,6 +63,7 @@ class Computing:
     fold_threads: tuple[int, ...]
     reason: str
     prediction: Prediction | None = None
+    compiled: bool = False
 
 
 def recall_computing(work: Workload, device: str) -> Computing | None:
@@ -69,7 +72,8 @@ def recall_computing(work: Workload, device: str) -> Computing | None:
     if earlier is None or earlier.device != device or len(earlier.fold_threads) not in (0, work.folds):
         return None
     reason = "number format, threads and predictions as before"
-    return Computing(earlier.precision, earlier.threads, earlier.fold_threads, reason, earlier.prediction)
+    chosen = (earlier.precision, earlier.threads, earlier.fold_threads)
+    return Computing(*chosen, reason, earlier.prediction, earlier.compiled)
 
 
 def choose_computing(plan: Plan, work: Workload, device: str, places: int) -> Computing:
@@ -81,11 +85,12 @@ def choose_computing(plan: Plan, work: Workload, device: str, places: int) -> Co
     wide = count_cores() // rest if rest else 0
     widens = tuning.widens and not compute.threads and wide > threads
     fold_threads = (*[threads] * (work.folds - rest), *[wide] * rest) if widens else ()
-    prediction, measured = None, ""
+    prediction, measured, compiled, compiling = None, "", plan.recipe.compute.compile == "on", ""
     if not find_obstacle(plan, work, device, places):
         prediction, measured = choose_prediction(plan, work, tuning.precision, threads)
-    reason = "; ".join(filter(None, [tuning.reason, measured]))
-    return Computing(tuning.precision, threads, fold_threads, reason, prediction)
+        compiled, compiling = choose_compiling(plan, work, tuning.precision, threads, tuning.places)
+    reason = "; ".join(filter(None, [tuning.reason, measured, compiling]))
+    return Computing(tuning.precision, threads, fold_threads, reason, prediction, compiled)
 
 
 def check_request(plan: Plan, device: str, gpus: float) -> None:

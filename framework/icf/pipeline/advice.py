@@ -47,30 +47,29 @@ def guess_domain(data: Prepared) -> str:
 
 
 def _choose(amount: str, domain: str, plan: Plan, data: Prepared, model: nn.Module) -> str:
+    known = "pretrained" in plan.model.params
+    start = "model.pretrained = true" if known else 'model.use = "timm/model", pretrained = true'
     if (amount, domain) == ("little", "near"):
-        return 'usual then: train the head alone on pretrained features: model.pretrained = true, freeze = "backbone"'
+        return f'usual then: train the head alone on pretrained features: {start}, freeze = "backbone"'
     if (amount, domain) == ("little", "far"):
-        name = _find_middle(plan, data, model)
+        middle = _find_middle(plan, data, model) if known else "layer2"
         return (
-            "usual then: keep the pretrained features of earlier layers, train the later ones:"
-            f' model.pretrained = true, freeze = "{name}", or another module'
+            "usual then: keep the pretrained features of earlier layers and train the later ones:"
+            f' {start}, freeze = "{middle}" or another module in the middle'
         )
     if (amount, domain) == ("much", "near"):
         return (
-            "usual then: fine-tune the whole pretrained network with a small rate: model.pretrained = true,"
-            " layer_decay = 0.75, unfreeze = [1], and a tenth of optimizer.lr"
+            "usual then: fine-tune the whole pretrained network with a small rate:"
+            f" {start}, layer_decay = 0.75, unfreeze = [1], and a tenth of optimizer.lr"
         )
-    return (
-        "usual then: train from scratch, model.pretrained = false, or fine-tune everything, model.pretrained = true"
-        ' with freeze = "none"; try both'
-    )
+    scratch = "model.pretrained = false" if known else "as the recipe does"
+    return f"usual then: train from scratch, {scratch}, or fine-tune everything, {start}; try both"
 
 
 def _find_middle(plan: Plan, data: Prepared, model: nn.Module) -> str:
-    """Return the name of a module in the middle of the network."""
+    """Return the name of a module in the middle of the network; of one whose head is not found, a usual name."""
     try:
         layers = list_layers(model, find_head(model, data.output.units, plan.model.source))
     except PluginError:
-        return "a module in the middle"
-    names = [layer.name for layer in layers[:-1] if layer.name]
-    return names[len(names) // 2] if names else "a module in the middle"
+        return "layer2"
+    return layers[(len(layers) - 1) // 2].name

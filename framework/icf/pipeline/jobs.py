@@ -41,7 +41,8 @@ class FoldJob:
     """Train one fold of a plan in a run folder, with ``threads`` CPU threads; ``key`` names its inputs.
 
     ``concurrent`` processes like this one share the machine; ``precision`` is one of compute.precision, where "auto"
-    leaves the choice to the rule, where the fold is trained; ``prediction`` is None for what the recipe says.
+    leaves the choice to the rule, where the fold is trained; ``prediction`` is None for what the recipe says;
+    ``compiled`` tells whether torch.compile makes code for the network, if it can.
     """
 
     plan: Plan
@@ -52,6 +53,7 @@ class FoldJob:
     concurrent: int = 1
     precision: str = "auto"
     prediction: Prediction | None = None
+    compiled: bool = False
 
     @property
     def predicts(self) -> Prediction:
@@ -93,6 +95,7 @@ class Placement:
     precision: str = "auto"
     fold_threads: tuple[int, ...] = ()
     prediction: Prediction | None = None
+    compiled: bool = False
 
     @property
     def cpus(self) -> int:

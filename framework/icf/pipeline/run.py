@@ -181,6 +181,8 @@ def _fit(
             placement = replace(placement, precision=run.plan.recipe.compute.precision)
         if placement.prediction is None:
             placement = replace(placement, prediction=Prediction.of_recipe(run.plan.recipe.inference))
+        if run.plan.recipe.compute.compile == "on":
+            placement = replace(placement, compiled=True)
         source = digest(split.hash, embeddings.key) if embeddings else split.hash
         jobs = [_make_job(run, data, source, fold, placement) for fold in range(split.count)]
         done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]
@@ -212,9 +214,10 @@ def _measure_workload(run: _Run, data: Prepared, split: Split, embeddings: Embed
 
 def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Placement) -> FoldJob:
     threads, device, precision = placement.threads_of(fold), placement.device, placement.precision
-    key = digest(run.plan.identity, data.key, source, fold, threads, device, precision, str(placement.prediction))
+    prediction, compiled = placement.prediction, placement.compiled
+    key = digest(run.plan.identity, data.key, source, fold, threads, device, precision, str(prediction), compiled)
     concurrent = placement.concurrent * placement.workers
-    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision, placement.prediction)
+    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision, prediction, compiled)
 
 
 def _describe_failures(failed: dict[int, str], count: int) -> str:

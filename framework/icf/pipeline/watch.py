@@ -65,6 +65,7 @@ class FoldWatch:
         self._told = {job.fold: len(self._read_epochs(job)) if _read_progress(job) else 0 for job in jobs}
         self._started: set[int] = set()
         self._prefetching: set[int] = set()
+        self._warned: set[str] = set()
         self._failed: frozenset[int] = frozenset()
         self._ended = {job.fold for job in jobs if job.folder.metrics.exists() and self._is_done(job)}
 
@@ -85,6 +86,10 @@ class FoldWatch:
         if progress and progress["prefetch"] and job.fold not in self._prefetching:
             self._prefetching.add(job.fold)
             self._listener.prefetch_chosen(job.fold, progress["prefetch"])
+        for text in progress["warnings"] if progress else ():
+            if text not in self._warned:
+                self._warned.add(text)
+                self._listener.warn(text)
         events = self._read_epochs(job)
         for event in events[self._told[job.fold] :]:
             self._observers.tell(event)

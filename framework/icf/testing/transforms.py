@@ -147,6 +147,20 @@ def check_input_scale(case: Case) -> None:
     expect(found == SIZE, f"with input_scale = {scale}, images of {height} x {width} became {found}, not {SIZE}")
 
 
+def check_any_device(case: Case) -> None:
+    """A transform with ``any_device = True`` makes the same images on a GPU, if there is one here, but for rounding."""
+    transform = build_transform(case)
+    said = getattr(transform, "any_device", False)
+    expect(isinstance(said, bool), f"any_device is {said!r}, not True or False")
+    if not said or not torch.cuda.is_available():
+        return
+    for seed in range(SEEDS):
+        here = apply(transform, draw_images(), seed)
+        there = apply(transform, draw_images().cuda(), seed)
+        expect(there.is_cuda, f"images on a GPU became images on {there.device}")
+        expect(_is_near([here], [there.cpu()]), "images on a GPU are changed otherwise than on the CPU")
+
+
 TRANSFORM_CHECKS = (
     check_images,
     check_one_image,
@@ -155,4 +169,5 @@ TRANSFORM_CHECKS = (
     check_batch,
     check_threads,
     check_input_scale,
+    check_any_device,
 )

@@ -32,7 +32,7 @@ VOID = {"meta", "img", "br", "link", "input", "hr"}
 NASTY = "<script>alert(1)<"
 ENVIRONMENT: dict[str, Any] = {"python": "3.11", "gpus": [], "packages": {"torch": "2.14", "ray": None}}
 SECONDS = {"prepare": 1.25, "fit": 75.0}
-TOLD = {"prefetch": "two threads", "prediction": "in batches of 9"}
+TOLD = {"prefetch": "two threads", "prediction": "in batches of 9", "compiler": "not used"}
 FOLD_SECONDS = {"start": 0.5, "batches": 6.0, "steps": 12.5, "validation": 2.0, "prediction": 1.0}
 
 

@@ -10,7 +10,8 @@ from icf.components import MetricContext
 from icf.errors import DataError
 from icf.pipeline.results import score
 from icf.pipeline.results.score import bootstrap, count_confusion, score_rows
-from icf_metric.metrics import accuracy, log_loss, macro_f1
+from icf_metric.metrics import accuracy, macro_f1
+from icf_metric.scoring import log_loss
 
 
 def make_functions(classes: int = 3) -> dict:

@@ -78,6 +78,42 @@ def test_a_transform_in_place_changes_neither_cache_nor_later_batches(images, tm
     assert batches.read(ROWS).std() > 0.1
 
 
+class Roll:
+    """Rolls each batch by a random step; ``log`` tells when."""
+
+    def __init__(self, name: str, log: list[str], *, any_device: bool) -> None:
+        self.any_device = any_device
+        self._name, self._log = name, log
+
+    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        self._log.append(self._name)
+        return images.roll(int(torch.randint(5, (), generator=generator)), dims=3)
+
+
+@pytest.mark.parametrize(
+    ("able", "before"),
+    [([], ""), ([True], ""), ([False], "a"), ([True, False, True, True], "ab"), ([False, True, False], "abc")],
+)
+@pytest.mark.parametrize("levels", [True, False])
+def test_what_any_device_can_do_is_left_for_it_and_changes_no_bit(tmp_path, able, before, levels):
+    log: list[str] = []
+    images, spec = make_images(), make_spec()
+    rolls = [Roll(name, log, any_device=can) for name, can in zip("abcd", able, strict=False)]
+    source = fill_cache(images, spec, tmp_path, lambda done, total: None).source
+    whole, divided = Batches(source, spec, CPU, rolls), Batches(source, spec, CPU, rolls, divided=True)
+    expected = whole.read_levels(ROWS, 3) if levels else whole.read_augmented(ROWS, 3)
+    names = "".join(log)
+    assert names == "abcd"[: len(able)]
+    log.clear()
+    staged = divided.prepare_levels(ROWS, 3) if levels else divided.prepare(ROWS, 3)
+    assert "".join(log) == before
+    torch.rand(7)  # what the step draws in between does not matter
+    found = divided.deliver_levels(staged) if levels else divided.deliver(staged)
+    assert "".join(log) == names
+    assert torch.equal(found, expected)
+    assert torch.equal(divided.augment(ROWS, 3), whole.augment(ROWS, 3))
+
+
 @pytest.mark.parametrize(
     ("transform", "found"),
     [

@@ -111,7 +111,7 @@ def test_real_passes_are_timed() -> None:
     threads = torch.get_num_threads()
     found, told = choose_prediction(make_open_plan(), make_work(), "bf16", 2)
     assert found.batch_size in list_sizes(make_work())
-    assert told.startswith("measured predictions/s: batches of 16 ")
+    assert told.startswith(f"predictions {found}, measured images/s: batches of 16 ")
     assert " fused " in told
     assert torch.get_num_threads() == threads
 

@@ -11,7 +11,7 @@ from icf.components import BatchTransform, IntArray
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.pixels.sources import PixelSource
 from icf.pipeline.seeds import Purpose, derive_seed
-from icf.pipeline.training.batches import Batches
+from icf.pipeline.training.batches import Batches, Staged
 from icf.plan import Plan
 
 FROZEN_VIEWS = 4
@@ -45,13 +45,20 @@ class ViewBatches(Batches):
         views: int,
         seed: int,
     ) -> None:
-        super().__init__(source, spec, device, augment)
+        # Views are drawn one by one, too small for a GPU.
+        super().__init__(source, spec, device, augment, divided=False)
         self.views = views
         self._seed = seed
 
     def augment(self, rows: IntArray, seed: int) -> torch.Tensor:
         """Return augmented uint8 [B, C, H, W]; ``seed`` chooses a view for each row."""
         return self.draw(rows, choose_views(len(rows), self.views, seed))
+
+    def prepare_levels(self, rows: IntArray, seed: int) -> Staged:
+        """Do everything before the copy; nothing is left that draws from the generator."""
+        images = self.augment(rows, seed)
+        images = images.pin_memory() if self._device.type == "cuda" else images
+        return Staged(images, torch.Generator(), len(rows))
 
     def draw(self, rows: IntArray, views: IntArray) -> torch.Tensor:
         """Return uint8 [B, C, H, W]: of each row, the view with that number."""

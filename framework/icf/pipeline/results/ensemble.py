@@ -52,7 +52,9 @@ def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) 
 def _read_result(folder: RunFolder, fold: int) -> dict[str, Any]:
     """Return a fold's result without what was measured: the run's scores are equal when a run is repeated."""
     result: dict[str, Any] = read_json(folder.fold(fold).metrics)
-    return {name: value for name, value in result.items() if name not in {"seconds", "prefetch", "prediction"}}
+    return {
+        name: value for name, value in result.items() if name not in {"seconds", "prefetch", "prediction", "compiler"}
+    }
 
 
 def join_oof(folder: RunFolder, folds: int, classes: Sequence[str]) -> tuple[FloatArray, Any, list[str]]:

@@ -168,6 +168,7 @@ class CheckedTransform:
         self._choice = choice
         self._transform: BatchTransform = build(choice, ctx)
         self.thread_safe = bool(getattr(self._transform, "thread_safe", True))
+        self.any_device = bool(getattr(self._transform, "any_device", False))
         self.geometric = bool(getattr(self._transform, "geometric", False))
         self.input_scale = getattr(self._transform, "input_scale", 1.0)
         right = isinstance(self.input_scale, int | float) and 1 <= self.input_scale <= LARGEST_SCALE

@@ -195,6 +195,7 @@ def _describe_compute(folder: RunFolder, data: Prepared, results: Sequence[Mappi
         ("number format", ", ".join(sorted({result["precision"] for result in results}))),
         ("batches", results[0]["prefetch"]),
         ("predictions", results[0]["prediction"]),
+        ("torch.compile", results[0]["compiler"]),
     ]
     return [*lines, ("decoded pixels", _describe_pixels(data))]
 

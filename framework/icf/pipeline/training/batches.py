@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,16 +19,38 @@ PIECE = 2**18
 VIEWS = ("horizontal-flip", "vertical-flip")
 
 
+@dataclass(frozen=True)
+class Staged:
+    """A batch of ``count`` rows as it is copied to the device, and the generator of the transforms that are left."""
+
+    images: torch.Tensor
+    generator: torch.Generator
+    count: int
+
+
 class Batches:
-    """Network inputs for any rows of one source of pixels."""
+    """Network inputs for any rows of one source of pixels.
+
+    With ``divided``, as on a GPU, the device does the transforms of ``augment`` that can compute anywhere, from the
+    first one on after which all can.
+    """
 
     def __init__(
-        self, source: PixelSource, spec: Preprocessing, device: torch.device, augment: Sequence[BatchTransform] = ()
+        self,
+        source: PixelSource,
+        spec: Preprocessing,
+        device: torch.device,
+        augment: Sequence[BatchTransform] = (),
+        *,
+        divided: bool | None = None,
     ) -> None:
         self._source = source
         self._spec = spec
         self._device = device
         self._augment = augment
+        self._divided = device.type == "cuda" if divided is None else divided
+        first = count_leading(augment) if self._divided else len(augment)
+        self._leading, self._following = augment[:first], augment[first:]
         self._mean = _to_channels(spec.mean, device) * 255
         self._scale = 1 / (_to_channels(spec.std, device) * 255)
 
@@ -54,35 +77,40 @@ class Batches:
         """Return uint8 [B, C, H, W] on the device, augmented like ``read_augmented``, for ``normalise``."""
         return self.deliver_levels(self.prepare_levels(rows, seed))
 
-    def prepare(self, rows: IntArray, seed: int) -> torch.Tensor:
+    def prepare(self, rows: IntArray, seed: int) -> Staged:
         """Do what a thread beside the training can do: everything on a CPU, and up to the copy for a GPU."""
-        images = self.prepare_levels(rows, seed)
-        return images if self._device.type == "cuda" else self.normalise(images)
+        prepared = self.prepare_levels(rows, seed)
+        return prepared if self._divided else replace(prepared, images=self.normalise(self._end(prepared)))
 
-    def deliver(self, prepared: torch.Tensor) -> torch.Tensor:
+    def deliver(self, prepared: Staged) -> torch.Tensor:
         """Return float32 [B, C, H, W] on the device from what ``prepare`` returned."""
-        return self.normalise(prepared) if self._device.type == "cuda" else prepared
+        return self.normalise(self.deliver_levels(prepared)) if self._divided else prepared.images
 
-    def prepare_levels(self, rows: IntArray, seed: int) -> torch.Tensor:
-        """Do the part of ``read_levels`` that a thread beside the training can do: everything but the copy."""
-        images = self.augment(rows, seed)
-        return images.pin_memory() if self._device.type == "cuda" else images
+    def prepare_levels(self, rows: IntArray, seed: int) -> Staged:
+        """Do the part of ``read_levels`` that a thread beside the training can do: everything before the copy."""
+        prepared = self._begin(rows, seed)
+        return replace(prepared, images=prepared.images.pin_memory()) if self._device.type == "cuda" else prepared
 
-    def deliver_levels(self, prepared: torch.Tensor) -> torch.Tensor:
+    def deliver_levels(self, prepared: Staged) -> torch.Tensor:
         """Return uint8 [B, C, H, W] on the device from what ``prepare_levels`` returned."""
-        return prepared.to(self._device, non_blocking=True)
+        return self._end(replace(prepared, images=prepared.images.to(self._device, non_blocking=True)))
 
     def augment(self, rows: IntArray, seed: int) -> torch.Tensor:
-        """Return augmented uint8 [B, C, H, W].
+        """Return augmented uint8 [B, C, H, W], on the CPU.
 
         Raises:
             PluginError: a transform returned another size or type than the network takes.
         """
-        images = self._source.gather_for_training(rows).permute(0, 3, 1, 2)
+        return self._end(self._begin(rows, seed))
+
+    def _begin(self, rows: IntArray, seed: int) -> Staged:
         generator = torch.Generator().manual_seed(seed)
-        for transform in self._augment:
-            images = transform(images, generator)
-        expected = (len(rows), self._spec.channels, *self._spec.image_size)
+        images = self._source.gather_for_training(rows).permute(0, 3, 1, 2)
+        return Staged(_apply(self._leading, images, generator), generator, len(rows))
+
+    def _end(self, prepared: Staged) -> torch.Tensor:
+        images = _apply(self._following, prepared.images, prepared.generator)
+        expected = (prepared.count, self._spec.channels, *self._spec.image_size)
         if tuple(images.shape) != expected or images.dtype != torch.uint8:
             raise PluginError(
                 f"transforms.train gives {images.dtype} {list(images.shape)}, but the network takes uint8"
@@ -106,6 +134,18 @@ class Batches:
         for source, target in zip(torch.split(levels, lines), torch.split(values, lines), strict=True):
             target.copy_(source).sub_(mean).mul_(scale)
         return values.view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def count_leading(transforms: Sequence[BatchTransform]) -> int:
+    """Return how many transforms, from the first, have to be done before all others can be done on any device."""
+    needing = [place for place, transform in enumerate(transforms, 1) if not getattr(transform, "any_device", False)]
+    return max(needing, default=0)
+
+
+def _apply(transforms: Sequence[BatchTransform], images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    for transform in transforms:
+        images = transform(images, generator)
+    return images
 
 
 def make_view(images: torch.Tensor, view: str | None) -> torch.Tensor:

@@ -34,7 +34,16 @@ from icf.pipeline.training.mixing import WeightedTargets, mix_lines
 from icf.pipeline.training.network import autocast, set_training_mode
 from icf.pipeline.training.soup import cook_soup, rank_epochs, remove_ingredients, save_ingredient
 from icf.pipeline.training.team import Team, unwrap
-from icf.pipeline.training.trainer import Piece, Trainer, TrainingState, build_trainer, cut_batch, mix_piece, thaw
+from icf.pipeline.training.trainer import (
+    Piece,
+    Trainer,
+    TrainingState,
+    build_trainer,
+    cut_batch,
+    mix_piece,
+    thaw,
+    use_compiler,
+)
 
 PROGRESS_SECONDS = 0.4
 
@@ -58,6 +67,8 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
     with count_seconds(starting, "start"):
         trainer = build_trainer(job, team or Team())
         resume(trainer)
+        if job.compiled:
+            use_compiler(trainer)
     seconds = trainer.state.seconds
     seconds["start"] = seconds.get("start", 0.0) + starting["start"]
     while not is_finished(trainer):
@@ -266,7 +277,9 @@ def _write_progress(trainer: Trainer, step: int, seconds: float) -> None:
     speed = done / seconds if seconds else None
     epochs = trainer.job.plan.recipe.train.epochs
     position = {"epoch": trainer.state.epoch, "epochs": epochs, "step": step, "steps": trainer.steps}
-    chosen = {"images_per_second": speed, "prefetch": str(trainer.loader.prefetch or "")}
+    uncompiled = trainer.job.compiled and trainer.compiler != "used"
+    warnings = [f"torch.compile is {trainer.compiler}"] if uncompiled else []
+    chosen = {"images_per_second": speed, "prefetch": str(trainer.loader.prefetch or ""), "warnings": warnings}
     write_json(trainer.job.folder.progress, {"key": trainer.job.key, **position, **chosen})
 
 

@@ -93,6 +93,7 @@ def save_result(trainer: Trainer, probabilities: FloatArray, prediction: str) ->
         "metrics": metrics,
         "prefetch": str(trainer.loader.prefetch or "no background thread: too few steps to measure"),
         "prediction": prediction,
+        "compiler": trainer.compiler,
         "seconds": {part: round(value, 3) for part, value in trainer.state.seconds.items()},
     }
     if trainer.state.soup:

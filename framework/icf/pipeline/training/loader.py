@@ -16,7 +16,7 @@ import torch
 
 from icf.components import IntArray
 from icf.pipeline.data.inputs import Inputs
-from icf.pipeline.training.batches import Batches
+from icf.pipeline.training.batches import Batches, Staged
 
 Request: TypeAlias = tuple[IntArray, int]
 """Rows of a batch and the seed of its augmentation: together they decide every pixel."""
@@ -194,6 +194,6 @@ class Loader:
         return time.perf_counter()
 
 
-def _prepare_with(batches: Batches, levels: bool) -> Callable[[Request], torch.Tensor]:
+def _prepare_with(batches: Batches, levels: bool) -> Callable[[Request], Staged]:
     prepare = batches.prepare_levels if levels else batches.prepare
     return lambda request: prepare(*request)

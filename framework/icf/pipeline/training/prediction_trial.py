@@ -56,7 +56,8 @@ def choose_prediction(plan: Plan, work: Workload, precision: str, threads: int) 
     fused = by_form["fused"] > GAIN * by_form["plain"] if fuses else default.fused
     told = [f"batches of {name} {speed:,.0f}" for name, speed in by_size.items()]
     told += [f"{name} {speed:,.0f}" for name, speed in by_form.items()]
-    return Prediction(size, fused), f"measured predictions/s: {', '.join(told)}"
+    prediction = Prediction(size, fused)
+    return prediction, f"predictions {prediction}, measured images/s: {', '.join(told)}"
 
 
 def list_sizes(work: Workload) -> list[int]:

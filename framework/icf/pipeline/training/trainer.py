@@ -21,6 +21,7 @@ from icf.pipeline.results.products import CheckedSchedule, build, build_sampler
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.training.averaging import WeightAverage, build_average
 from icf.pipeline.training.batches import Batches
+from icf.pipeline.training.compiling import UncompiledError, compile_network
 from icf.pipeline.training.fold_data import FoldData
 from icf.pipeline.training.layers import (
     Layer,
@@ -32,7 +33,14 @@ from icf.pipeline.training.layers import (
 )
 from icf.pipeline.training.loader import Loader
 from icf.pipeline.training.mixing import Mixing, WeightedTargets, build_mixing, weigh_targets
-from icf.pipeline.training.network import build_model, choose_device, choose_precision, group_parameters, read_rates
+from icf.pipeline.training.network import (
+    build_model,
+    choose_device,
+    choose_precision,
+    group_parameters,
+    read_rates,
+    set_training_mode,
+)
 from icf.pipeline.training.team import Team
 
 
@@ -90,6 +98,8 @@ class Trainer:
     layers: list[Layer] = field(default_factory=list)
     """What model.unfreeze opens, from the input to the head."""
     state: TrainingState = field(default_factory=TrainingState)
+    compiler: str = "not used"
+    """What became of compiling, in words."""
 
 
 def build_trainer(job: FoldJob, team: Team) -> Trainer:
@@ -145,6 +155,22 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         average=build_average(recipe.train, model),
         layers=list_trained(layers),
     )
+
+
+def use_compiler(trainer: Trainer) -> None:
+    """Let steps go through compiled code, if it can be made; ``trainer.model`` and its weights stay what they are."""
+    train = trainer.job.plan.recipe.train
+    rows = trainer.data.train_rows[: -(-train.batch_size // train.accumulate)]
+    set_training_mode(trainer.network)
+    try:
+        if trainer.team.size > 1:
+            raise UncompiledError("several workers train the fold together")
+        if trainer.job.plan.recipe.model.unfreeze:
+            raise UncompiledError("model.unfreeze changes what is trained")
+        trainer.network = compile_network(trainer.network, trainer.batches.read(rows), trainer.precision)
+        trainer.compiler = "used"
+    except UncompiledError as error:
+        trainer.compiler = f"not used: {error}"
 
 
 def thaw(trainer: Trainer) -> None:

@@ -22,7 +22,10 @@ SECONDS = 0.1
 
 
 class TrialSteps:
-    """Model, loss, optimizer and a batch of one fold, as in training; calling it does one step on the CPU."""
+    """Model, loss, optimizer and a batch of one fold, as in training; calling it does one step on the CPU.
+
+    ``network`` is what the ``images`` go through: the model, until it is compiled.
+    """
 
     def __init__(self, plan: Plan, work: Workload) -> None:
         train, spec = plan.recipe.train, work.preprocessing
@@ -36,14 +39,15 @@ class TrialSteps:
         for group in self._optimizer.param_groups:
             group["lr"] = 0.0  # noise teaches nothing, and must not end in infinities
         shape = (self.images_per_step, spec.channels, *spec.image_size)
-        self._images = torch.randn(shape).to(memory_format=torch.channels_last)
+        self.images = torch.randn(shape).to(memory_format=torch.channels_last)
+        self.network = self._model
         targets = work.output.expect(np.arange(self.images_per_step) % work.num_classes, {})
         self._targets = repeat_targets(targets, plan.recipe.model.dropout_samples)
 
     def __call__(self, precision: torch.dtype | None) -> None:
         """Do one step."""
         with autocast(torch.device("cpu"), precision):
-            loss = self._criterion(self._model(self._images), self._targets)
+            loss = self._criterion(self.network(self.images), self._targets)
         loss.backward()
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)

@@ -77,7 +77,7 @@ def tune(plan: Plan, work: Workload, device: str, places: int, measure: Measure 
         return {_describe(candidate): speed for candidate, speed in speeds.items()}
 
     try:
-        named = recall_or_measure(_list_causes(plan, work), [_describe(one) for one in candidates], measure_named)
+        named = recall_or_measure(list_causes(plan, work), [_describe(one) for one in candidates], measure_named)
     # Whatever a component raises, the folds will raise and explain.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         return Tuning(*default, f"not measured: {one_line(error)}")
@@ -157,7 +157,7 @@ def _apply_rule(plan: Plan, work: Workload, device: str) -> str:
     return next(name for name, known in PRECISIONS.items() if known == dtype)
 
 
-def _list_causes(plan: Plan, work: Workload) -> list[object]:
+def list_causes(plan: Plan, work: Workload) -> list[object]:
     """Return everything that speeds depend on."""
     parts = [choice.model_dump(mode="json") for choice in (plan.model, plan.loss, plan.optimizer)]
     spec, train = work.preprocessing, plan.recipe.train
