@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from icf.components import ModelInfo
+from icf.components import ModelInfo, TargetKind
 from icf.errors import IcfError, PluginError, one_line
 from icf.params import Params
 from icf.plugins import load_object
@@ -36,6 +36,7 @@ class Choice(Frozen):
     version: str
     inspect: str | None = None
     maximize: bool = True
+    targets: tuple[TargetKind, ...] = ("classes",)
     local_code: bool = False
 
     @property

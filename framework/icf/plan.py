@@ -308,5 +308,6 @@ def _make_choice(entry: Entry, params: Params, table: ComponentTable) -> Choice:
         version=entry.plugin.version,
         inspect=getattr(descriptor, "inspect", None),
         maximize=getattr(descriptor, "maximize", True),
+        targets=descriptor.targets,
         local_code=descriptor.local_code,
     )

@@ -85,7 +85,7 @@ def _average(
     columns = np.ascontiguousarray(probabilities.T)
     scores, weights = [], []
     for label, column in enumerate(columns):
-        own = column[targets == label]
+        own = column[targets[:, label] == 1 if targets.ndim == 2 else targets == label]
         value = score(own, column)
         if value is not None:
             scores.append(value)

@@ -22,7 +22,7 @@ def log_loss(_params: icf.Params, ctx: icf.MetricContext) -> icf.MetricFunction:
     """Build the log loss: the mean of ``-log(p)`` of the target's probability ``p``, in nats.
 
     Probabilities are raised to at least 1e-15 and each row is divided by its sum first, so that one
-    confident mistake costs 34.5 and not infinity.
+    confident mistake costs 34.5 and not infinity. Of labels it is the mean of the binary log loss of each.
     """
     return checked(_log_loss, ctx.num_classes)
 
@@ -54,6 +54,9 @@ def mean_squared_error(params: OrdinalParams, ctx: icf.MetricContext) -> icf.Met
 
 
 def _log_loss(probabilities: icf.FloatArray, targets: icf.IntArray) -> float:
+    if targets.ndim == 2:
+        right = np.where(targets == 1, probabilities, 1 - probabilities)
+        return float(-np.log(np.maximum(right, SMALLEST_PROBABILITY)).mean())
     clipped = np.maximum(probabilities, SMALLEST_PROBABILITY)
     sums = clipped @ np.ones(probabilities.shape[1])
     chosen = clipped[np.arange(len(targets)), targets]

@@ -409,6 +409,9 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
         [case.example for case in w.checks["loss/loss:mean"][0].subjects(w.cache)] == [{"weight": 3.0}]
     ),
     "Model.inspect": lambda w: len(w.inspect) == 1,
+    "Component.targets": lambda w: (
+        Plan.from_json((w.run / "plan.json").read_text()).loss.targets == ("classes", "labels")
+    ),
     "Metric.maximize": lambda w: of_folds(w.FoldEnd, "best_epoch") == [0, 0],
     "Metric.bounds": lambda w: w.fails("metric/narrow:range") and not w.fails("metric/wide:range"),
     # What a data set returns

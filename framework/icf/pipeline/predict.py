@@ -76,7 +76,9 @@ def predict_images(
     members = predict_probabilities(models, outputs, batches, rows, size, tta, device, precision)
     names = [str(images[row]) if isinstance(images[row], Path) else str(row) for row in rows]
     notes = tuple(read_json(folder.data)["notes"])
-    return Predictions(tuple(metadata["classes"]), tuple(names), combine(plan, list(members)), tuple(bad), notes)
+    return Predictions(
+        tuple(metadata["classes"]), tuple(names), combine(plan, list(members), outputs[0].targets), tuple(bad), notes
+    )
 
 
 def _needed_plugins(plan: Plan) -> tuple[LocalPlugin, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from icf.errors import BadImagesError, Problem
 from icf.pipeline.data.attributes import ClassAttribute, list_attributes
 from icf.pipeline.data.content import check_classes
 from icf.pipeline.data.label_changes import Override, change_labels
+from icf.pipeline.data.labels import check_kind, count_rows, kind_of, write_columns
 from icf.pipeline.data.preprocess import Preprocessing, describe_preprocessing, measure_statistics
 from icf.pipeline.data.stored_images import describe_source, find_scale, read_content, store_images
 from icf.pipeline.files import digest, digest_strings, write_json, write_table
@@ -39,7 +40,7 @@ StageProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Rows that can be used: ids, targets int64 [N] (-1 unknown), groups, folds, and rows of the pixel cache.
+    """Rows that can be used: ids, targets int64 [N] or [N, K] (-1 unknown), groups, folds, and rows of the pixel cache.
 
     ``numbers`` are what is measured of them, float64 [N] by attribute, ``trained`` the classes that they are trained
     on, int64 [N] (-1: none), and ``scored`` whether they may be validated, bool [N].
@@ -118,7 +119,9 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
     """
     content = read_content(plan)
     attributes = list_attributes(content)
-    output = choose_output(plan.recipe.targets, attributes, content.train.numbers)
+    kind = kind_of(np.asarray(content.train.targets))
+    check_kind(plan, kind)
+    output = choose_output(plan.recipe.targets, attributes, content.train.numbers, kind)
     info = plan.model.inspect_model(_describe_model_context(plan, content, output))
     spec = describe_preprocessing(plan, info, _find_size(content.train.images))
     train = _store(plan, content.train, spec, "train images", progress, find_scale(plan, spec))
@@ -127,9 +130,14 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
     changes = change_labels(plan.recipe.targets, attributes, content.train)
     train_rows = _drop_bad_rows(content.train, train, changes.trained)
     check_classes(train_rows.targets[train_rows.scored], content.classes)
-    check_classes(train_rows.trained[train_rows.trained >= 0], content.classes)
+    if kind == "classes":
+        check_classes(train_rows.trained[train_rows.trained >= 0], content.classes)
     spec = _fill_statistics(spec, train_rows)
-    test_rows = _keep_all_rows(content.test, test) if content.test is not None and test is not None else None
+    test_rows = (
+        _keep_all_rows(content.test, test, train_rows.targets.shape[1:])
+        if content.test is not None and test is not None
+        else None
+    )
     return Prepared(
         classes=content.classes,
         attributes=attributes,
@@ -150,7 +158,9 @@ def save_prepared(data: Prepared, folder: RunFolder) -> None:
     """Write data.json and test_rows.parquet, which is what workers read."""
     if data.test is not None:
         test = data.test
-        write_table(folder.test_rows, {"id": test.ids, "target": test.targets, "row": test.pixel_rows})
+        write_table(
+            folder.test_rows, {"id": test.ids, **write_columns(test.targets, data.classes), "row": test.pixel_rows}
+        )
     write_json(
         folder.data,
         {
@@ -221,11 +231,11 @@ def _drop_bad_rows(samples: Samples, cache: PixelCache, trained: IntArray) -> Ro
     )
 
 
-def _keep_all_rows(samples: Samples, cache: PixelCache) -> Rows:
+def _keep_all_rows(samples: Samples, cache: PixelCache, shape: tuple[int, ...]) -> Rows:
     """Keep unreadable test rows, with pixel row -1: a submission needs every row."""
     rows = np.arange(len(samples))
     pixel_rows = np.array([-1 if row in cache.errors else row for row in rows], dtype=np.int64)
-    unknown = np.full(len(samples), -1, dtype=np.int64)
+    unknown = np.full((len(samples), *shape), -1, dtype=np.int64)
     targets = unknown if samples.targets is None else np.asarray(samples.targets, dtype=np.int64)
     return Rows(
         ids=tuple(samples.ids),
@@ -255,7 +265,7 @@ def _fill_statistics(spec: Preprocessing, train: Rows) -> Preprocessing:
 
 def _find_warnings(content: DatasetContent, train: Rows, test: Rows | None) -> list[str]:
     found = []
-    counts = np.bincount(train.targets, minlength=len(content.classes))
+    counts = count_rows(train.targets, len(content.classes))
     empty = [content.classes[index] for index in np.flatnonzero(counts == 0)]
     if empty:
         found.append(f"classes without a training row, which can never be learned: {', '.join(empty)}")
@@ -266,9 +276,10 @@ def _find_warnings(content: DatasetContent, train: Rows, test: Rows | None) -> l
 
 
 def _find_contradictions(train: Rows) -> list[str]:
-    labels: dict[bytes, set[int]] = {}
+    targets = train.targets.tolist() if train.targets.ndim == 1 else map(tuple, train.targets.tolist())
+    labels: dict[bytes, set[Hashable]] = {}
     names: dict[bytes, str] = {}
-    for name, key, target in zip(train.ids, train.digests.tolist(), train.targets.tolist(), strict=True):
+    for name, key, target in zip(train.ids, train.digests.tolist(), targets, strict=True):
         labels.setdefault(key, set()).add(target)
         names.setdefault(key, name)
     twisted = [names[key] for key, targets in labels.items() if len(targets) > 1]
@@ -299,15 +310,16 @@ def _digest_rows(rows: Rows) -> str:
 
 def describe_facts(data: Prepared) -> dict[str, Any]:
     """Return what a person wants to know of the data at a glance."""
-    counts = np.bincount(data.train.targets, minlength=len(data.classes))
+    counts = count_rows(data.train.targets, len(data.classes))
+    changed = (data.train.trained != data.train.targets).reshape(len(data.train), -1).any(axis=1)
     return {
         "training rows": len(data.train),
         "external rows": int((~data.train.scored).sum()) or None,
-        "rows with changed labels": int((data.train.trained != data.train.targets).sum()) or None,
+        "rows with changed labels": int(changed.sum()) or None,
         "groups": len(set(data.train.groups)) if data.train.groups else None,
         "test rows": len(data.test) if data.test else 0,
         "classes": len(data.classes),
-        "rows per class": f"{counts.min():,} to {counts.max():,}",
+        "rows per class" if data.train.targets.ndim == 1 else "rows per label": f"{counts.min():,} to {counts.max():,}",
         "image": f"{data.preprocessing.image_size[0]} x {data.preprocessing.image_size[1]}"
         f" x {data.preprocessing.channels}",
         "skipped images": len(data.skipped),

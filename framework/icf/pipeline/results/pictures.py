@@ -49,7 +49,10 @@ def read_mistakes(folder: RunFolder, classes: Sequence[str], source: PixelSource
     """
     path = folder.path / "oof.parquet"
     ids, probabilities = read_probabilities(path, classes)
-    targets = read_table(path)["target"]
+    table = read_table(path)
+    if "target" not in table:  # an image with any number of labels is not simply right or wrong
+        return []
+    targets = table["target"]
     split = read_table(folder.split)
     pixel_rows = dict(zip(split["id"], split["row"].tolist(), strict=True))
     found = []

@@ -11,6 +11,7 @@ from torch import nn
 
 from icf.components import FloatArray, IntArray
 from icf.pipeline.data.inputs import Inputs, open_test_inputs
+from icf.pipeline.data.labels import measure_shares, write_columns
 from icf.pipeline.files import write_json, write_probabilities
 from icf.pipeline.results.fusion import TRIAL_ROWS, try_fusion
 from icf.pipeline.results.inference import predict_probabilities
@@ -58,10 +59,10 @@ def predict_fold(trainer: Trainer) -> tuple[FloatArray, str]:
 
     probabilities = predict(trainer.batches, data.val_rows)
     targets = data.targets[data.val_rows]
-    write_probabilities(folder.oof, data.val_ids, data.classes, probabilities, target=targets)
+    write_probabilities(folder.oof, data.val_ids, data.classes, probabilities, **write_columns(targets, data.classes))
     if data.test_pixels is not None:
         readable = data.test_rows[data.test_rows >= 0]
-        prior = np.bincount(data.train_targets, minlength=len(data.classes)) / len(data.train_targets)
+        prior = measure_shares(data.train_targets, len(data.classes))
         test = np.tile(prior, (len(data.test_rows), 1))
         batches = open_test_inputs(trainer.embeddings, data.test_pixels, data.preprocessing, trainer.device)
         test[data.test_rows >= 0] = predict(batches, readable)
