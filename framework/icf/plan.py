@@ -134,6 +134,10 @@ def _as_table(choice: Choice) -> dict[str, Any]:
     return {"use": choice.ref} | own | choice.params
 
 
+IDLE_COMPUTE = {"executor", "max_concurrent_folds", "max_failures", "prefetch", "checkpoint_minutes"}
+"""Keys of the section compute that can't change a result."""
+
+
 def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
     """Drop from a recipe what the choices hold already, and what can't change a result."""
     settings = {key: value for key, value in recipe.items() if key not in {"problem", "observers", "metrics", "cache"}}
@@ -142,7 +146,7 @@ def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
         settings[section] = {key: recipe[section][key] for key in own_keys if key != "use"}
     settings["targets"]["heads"] = [_without(head, {"loss"}) for head in recipe["targets"]["heads"]]
     settings["transforms"] = _without(recipe["transforms"], TRANSFORM_LISTS)
-    settings["compute"] = _without(recipe["compute"], {"executor", "max_concurrent_folds", "max_failures", "prefetch"})
+    settings["compute"] = _without(recipe["compute"], IDLE_COMPUTE)
     return settings
 
 

@@ -123,7 +123,7 @@ class Transforms(Section):
 
 
 class Cache(Section):
-    """Where decoded images are kept, for all folds and later runs."""
+    """Where decoded images, and embeddings of them, are kept for all folds and later runs."""
 
     mode: Literal["auto", "on", "off"] = Field(
         default="auto",
@@ -132,7 +132,8 @@ class Cache(Section):
     )
     max_gb: Positive = Field(
         default=50.0,
-        description="Largest size of the decoded images of all runs, in GB; what was not used for longest makes way",
+        description="Largest size of the decoded images and the embeddings of all runs, in GB; what was not used for"
+        " longest makes way",
     )
 
 
@@ -376,6 +377,10 @@ class Compute(Section):
     )
     max_failures: Annotated[int, Strict(), Field(ge=0)] = Field(
         default=2, description="Times that a fold is restarted after its process died"
+    )
+    checkpoint_minutes: Positive = Field(
+        default=5.0,
+        description="Minutes of an epoch after which training is saved, besides its end; they never change a result",
     )
 
 

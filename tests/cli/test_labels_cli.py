@@ -137,7 +137,9 @@ def test_a_submission_has_a_column_for_each_label(place: Path, finished: dict[st
     np.testing.assert_allclose(np.array([row[1:] for row in rows], float), p)
     done = icf(place, RECIPE, "run", "--json", "--set", "dataset.write_labels=true")
     assert done.returncode == 0, done.stderr
-    written = [row[1:] for row in csv.reader(Path(json.loads(done.stdout)["submission"]).open())][1:]
+    path = Path(json.loads(done.stdout)["submission"])
+    _, *rows = csv.reader(path.open())
+    written = [row[1:] for row in rows]
     np.testing.assert_array_equal(np.array(written, int), p >= 0.5)
 
 

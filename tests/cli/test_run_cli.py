@@ -143,7 +143,8 @@ def test_interrupted_run_says_how_to_continue(place: Path) -> None:
                 break
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.splitlines()[-1] == "interrupted; type the same command to continue"
+    told = "interrupted; to continue, type: icf run stripes.toml --set train.epochs=100000"
+    assert errors.splitlines()[-1] == told
     assert "Traceback" not in errors
 
 

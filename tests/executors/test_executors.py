@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,25 @@ def test_every_executor_gives_the_same_bits(name: str, tmp_path: Path, inline_jo
     assert_same_numbers(run_folds(name, tmp_path), inline_jobs)
 
 
+@contextmanager
+def watch_listening() -> Iterator[dict[str, str]]:
+    """Collect on which addresses processes that this one started listen while the block lasts."""
+    found: dict[str, str] = {}
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            found.update(list_listening(list_descendants(os.getpid())))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
+
+
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("average", ["none", "ema", "soup"])
 def test_two_processes_train_a_fold_like_one(tmp_path: Path, average: str) -> None:
@@ -131,7 +152,10 @@ def test_two_processes_train_a_fold_like_one(tmp_path: Path, average: str) -> No
     alone = run_folds("inline", tmp_path / "alone", *PLAIN, averaged)[0]
     plan = make_plan(*settings, small=TINY)
     jobs = make_jobs(plan, tmp_path / "team")[:1]
-    assert make_executor("ray-train", plan, concurrent=1, workers=2).run(jobs) == {}
+    with watch_listening() as listening:
+        assert make_executor("ray-train", plan, concurrent=1, workers=2).run(jobs) == {}
+    assert any("RayTrainWorker" in owner for owner in listening.values())
+    assert {address: owner for address, owner in listening.items() if not is_loopback(address)} == {}
     np.testing.assert_allclose(read_oof(jobs[0].folder), read_oof(alone.folder), atol=1e-5)
     for row, other in zip(read_history(jobs[0].folder), read_history(alone.folder), strict=True):
         assert without_speed([row])[0] == pytest.approx(without_speed([other])[0], abs=1e-5)

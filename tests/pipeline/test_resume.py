@@ -22,6 +22,9 @@ from training import SMALL, make_plan, place_inline, read_history, save_digits, 
 SLOW = (*SMALL, "train.epochs=8", "model.widths=[48, 96]", 'compute.executor="inline"')
 """A fold takes some seconds: long enough to be killed in."""
 
+OFTEN = "compute.checkpoint_minutes=0.001"
+"""A state every .06 seconds, of steps that take about .02."""
+
 PRODUCTS = ("oof.parquet", "test.parquet", "submission.csv", "split.parquet")
 
 
@@ -121,12 +124,12 @@ def test_a_run_killed_at_any_moment_ends_like_one_that_was_not(tmp_path: Path, u
     moments = random.Random(20)
     for _ in range(4):
         before, more = count_epochs(tmp_path), moments.randint(1, 5)
-        with start_run(tmp_path, *SLOW) as process:
+        with start_run(tmp_path, *SLOW, OFTEN) as process:
             wait_until(lambda target=before + more: count_epochs(tmp_path) >= target, process)  # type: ignore[misc]
             time.sleep(moments.random() * 0.3)
             kill(process)
         assert count_epochs(tmp_path) < 24
-    with start_run(tmp_path, *SLOW) as process:
+    with start_run(tmp_path, *SLOW, OFTEN) as process:
         finish(process)
     assert_same_products(find_run(tmp_path), undisturbed)
 

@@ -36,9 +36,10 @@ def test_everything_has_its_fixed_name(finished: RunFolder) -> None:
     run = {"recipe.toml", "plan.json", "environment.json", "placement.json", "data.json", "split.parquet", "split.json"}
     run |= {"test_rows.parquet", "oof.parquet", "test.parquet", "ensemble.json", "metrics.json", "submission.csv"}
     run |= {"report.html"} | {f"stages/{name}.json" for name in ("prepare", "split", "ensemble")}
+    run |= {"process.json", "run.lock"}
     fold = {"history.csv", "metrics.json", "progress.json", "oof.parquet", "test.parquet", "augmented.png"}
     fold |= {"checkpoint/best.safetensors", "checkpoint/epoch-00002/model.safetensors"}
-    fold |= {"checkpoint/epoch-00002/state.pt"}
+    fold |= {"checkpoint/epoch-00002/state.pt", "attempt.txt"}
     folds = {f"folds/{number}/{name}" for number in range(3) for name in fold}
     assert found == run | folds | {f"stages/fold-{number}.json" for number in range(3)}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icf.cli.options import NoPlugin, Overrides, PluginFiles, RecipeFile, can_redraw, make_console, to_json
+from icf.cli.options import NoPlugin, Overrides, PluginFiles, RecipeFile, can_redraw, make_console, name_run, to_json
 from icf.memory import keep_memory
 from icf.plan import Plan, load_plan
 
@@ -46,9 +46,7 @@ def check(
         return
     console = make_console()
     _print_result(console, result)
-    options = [*(f"--set {text}" for text in overrides or []), *(f"--plugin {file}" for file in plugin or [])]
-    command = " ".join(["icf run", str(recipe), *options])
-    console.print(f"ready: {command}", style="bold green", soft_wrap=True)
+    console.print(f"ready: {name_run(recipe, overrides, plugin)}", style="bold green", soft_wrap=True)
 
 
 def _report_recipe(plan: Plan, as_json: bool) -> None:

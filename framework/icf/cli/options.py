@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +28,13 @@ PluginFiles = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="PATH", help="Use the code of this .py file or folder. Repeatable."),
 ]
+
+
+def name_run(recipe: Path, overrides: Sequence[str] | None, plugin: Sequence[Path] | None, *others: str) -> str:
+    """Return the command line that runs a recipe, to be typed in a shell."""
+    settings = [part for text in overrides or [] for part in ("--set", text)]
+    plugins = [part for path in plugin or [] for part in ("--plugin", str(path))]
+    return shlex.join(["icf", "run", str(recipe), *settings, *plugins, *others])
 
 
 def make_console(*, stderr: bool = False) -> Console:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import icf
-from icf.cli.options import NoPlugin, Overrides, PluginFiles, RecipeFile, Runs, can_redraw, make_console
+from icf.cli.options import NoPlugin, Overrides, PluginFiles, RecipeFile, Runs, can_redraw, make_console, name_run
 from icf.memory import keep_memory
 from icf.plan import Plan, load_plan
 
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit code of a process that Ctrl-C has ended."""
+
+ENDING_SECONDS = 5.0
+"""After a first Ctrl-C, in which a second one would only cut short the ending of other processes."""
 
 
 def run(
@@ -42,8 +49,9 @@ def run(
     keep_memory()
     open_plan = partial(load_plan, recipe, overrides or [], no_plugin or [], plugin or [])
     plan = _open(recipe, open_plan, silent=quiet or as_json)
+    again = name_run(recipe, overrides, plugin, *_name_places(runs, no_plugin or []))
     try:
-        with _choose_display(quiet=quiet, as_json=as_json) as display:
+        with _interruptible(), _choose_display(quiet=quiet, as_json=as_json) as display:
             from icf.executors.fork_server import may_fork, start_server
 
             if may_fork(plan):
@@ -53,9 +61,43 @@ def run(
 
             run_pipeline(plan, runs, choose_executor, display, fresh=fresh)
     except KeyboardInterrupt:
-        print("interrupted; type the same command to continue", file=sys.stderr)
+        print(f"interrupted; to continue, type: {again}", file=sys.stderr)
         # SystemExit, because click would answer typer.Exit with a second message.
         raise SystemExit(INTERRUPTED) from None
+
+
+def _name_places(runs: Path, no_plugin: list[str]) -> list[str]:
+    """Return the options that must be the same for a run to continue, besides those of its recipe."""
+    blocked = [part for name in no_plugin for part in ("--no-plugin", name)]
+    return blocked if runs == Path("runs") else [*blocked, "--runs", str(runs)]
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the block in order, even if the key is pressed again and again."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield  # another program decides what Ctrl-C does, or it is ignored, as under nohup
+        return
+    last = float("-inf")
+
+    def interrupt(number: int, frame: object) -> None:
+        nonlocal last
+        del number, frame
+        if time.monotonic() - last > ENDING_SECONDS:
+            last = time.monotonic()
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process ends now, and with its own exit code
+        raise
+    except BaseException:
+        signal.signal(signal.SIGINT, before)
+        raise
+    signal.signal(signal.SIGINT, before)
 
 
 def _open(recipe: Path, open_plan: Callable[[], Plan], *, silent: bool) -> Plan:

@@ -6,9 +6,14 @@ import contextlib
 import gc
 import importlib
 import os
+import signal
 
 MODULES = "_ICF_PRELOAD"
 """Environment variable with the names of the modules, separated by commas; for the server only."""
+
+if MODULES in os.environ:
+    # A terminal sends Ctrl-C to every process; the one that the person started ends the server and the folds.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 for name in filter(None, os.environ.get(MODULES, "").split(",")):
     # Whatever is wrong with a module is told where it is used, by the fold that needs it.

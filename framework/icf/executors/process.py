@@ -98,6 +98,7 @@ def _start(job: FoldJob, failures: int) -> _Attempt:
 
 def _work(job: FoldJob, answer: Connection, environment: dict[str, str]) -> None:
     """Train a fold, and answer with what went wrong, or None."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the server; elsewhere there is none
     os.environ.clear()  # the server's is as old as the server
     os.environ.update(environment)
     threading.Thread(target=_end_with_parent, daemon=True).start()

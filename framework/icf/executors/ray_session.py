@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from icf.errors import IcfError
+from icf.executors.ray_access import is_loopback, require_loopback_or_token, require_protection
+
 QUIET = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -29,9 +32,11 @@ def ray_session(*, num_cpus: int, num_gpus: int = 0) -> Iterator[Any]:
     """Yield the ray module, connected; an embedded session ends with the block.
 
     ``num_cpus`` and ``num_gpus`` are the embedded session's; a cluster has its own.
+
+    Raises:
+        IcfError: the cluster takes orders from everybody on its network.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    set_quiet()
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
         for name, value in EMBEDDED.items():
@@ -43,8 +48,9 @@ def ray_session(*, num_cpus: int, num_gpus: int = 0) -> Iterator[Any]:
         return
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address:
-        ray.init(address=address, **common)
+        connect(ray, address, common)
     else:
+        require_early_import(ray)
         # "local": never a cluster of somebody else that happens to run on this machine.
         ray.init(address="local", include_dashboard=False, num_cpus=num_cpus, num_gpus=num_gpus, **common)
     _protect_token()
@@ -52,6 +58,35 @@ def ray_session(*, num_cpus: int, num_gpus: int = 0) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def set_quiet() -> None:
+    """Set what Ray reads when it is imported: no usage statistics, less noise."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def connect(ray: Any, address: str, options: dict[str, Any]) -> None:
+    """Connect to a cluster, unless everybody could; where "auto" leads is known only afterwards."""
+    if address != "auto":
+        require_loopback_or_token(address)
+    context = ray.init(address=address, **options)
+    try:
+        require_loopback_or_token(context.address_info["gcs_address"])
+        if context.dashboard_url:
+            require_protection(f"http://{context.dashboard_url}")
+    except IcfError:
+        ray.shutdown()
+        raise
+
+
+def require_early_import(ray: Any) -> None:
+    """Refuse to start Ray where it would listen on the network: it reads EMBEDDED only when it is imported."""
+    if not is_loopback(ray.util.get_node_ip_address()):
+        raise IcfError(
+            "Ray was imported before icf could bind it to this machine alone; set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0"
+            " before `import ray`, or call ray.init() yourself with the addresses that you want"
+        )
 
 
 def _protect_token() -> None:

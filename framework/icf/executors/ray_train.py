@@ -98,9 +98,12 @@ class RayTrainExecutor:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
+        from icf.executors.ray_team import TeamConfig
+
         return TorchTrainer(
             train_in_worker,
             train_loop_config={"job": job},
+            torch_config=TeamConfig(),
             scaling_config=ScalingConfig(
                 num_workers=self._placement.workers,
                 use_gpu=bool(self._placement.gpus),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -57,9 +58,9 @@ def find_rate(plan: Plan, runs: Path, wanted: RateRange, listener: Listener) -> 
     """
     restore_local_plugins(plan.local_plugins)
     folder = open_run_folder(plan, runs / FOLDER)
-    job = _prepare_fold(plan, folder, wanted.fold, listener)
     rates = list_rates(wanted.start, wanted.end, wanted.steps)
-    trainer = build_trainer(job, Team())
+    with contextlib.ExitStack() as leases:
+        trainer = build_trainer(_prepare_fold(plan, folder, wanted.fold, leases, listener), Team())
     losses = run_range_test(trainer, rates, lambda done: listener.stage_progress("find-lr", "steps", done, len(rates)))
     smoothed = smooth(losses)
     csv, svg = folder.path / "lr-finder.csv", folder.path / "lr-finder.svg"
@@ -70,8 +71,10 @@ def find_rate(plan: Plan, runs: Path, wanted: RateRange, listener: Listener) -> 
     return RateSearch(found.steepest, found.tenth, csv, svg, len(losses))
 
 
-def _prepare_fold(plan: Plan, folder: RunFolder, fold: int, listener: Listener) -> FoldJob:
-    """Do what comes before the training of a fold."""
+def _prepare_fold(
+    plan: Plan, folder: RunFolder, fold: int, leases: contextlib.ExitStack, listener: Listener
+) -> FoldJob:
+    """Do what comes before the training of a fold; its embeddings are there until ``leases`` ends."""
     data = prepare(plan, partial(listener.stage_progress, "prepare"))
     save_prepared(data, folder)
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
@@ -80,7 +83,7 @@ def _prepare_fold(plan: Plan, folder: RunFolder, fold: int, listener: Listener) 
         raise IcfError(f"--fold {fold}: the recipe has folds 0 to {split.count - 1}")
     folder.embeddings.unlink(missing_ok=True)
     if wants_embeddings(plan):
-        save_embeddings(plan, data, split.count, folder, partial(listener.stage_progress, "embed"))
+        save_embeddings(plan, data, split.count, folder, leases, partial(listener.stage_progress, "embed"))
     compute = plan.recipe.compute
     return FoldJob(plan, folder.path, fold, compute.threads or count_cores(), "", precision=compute.precision)
 

@@ -45,6 +45,11 @@ class FoldFolder:
         return self.path / "checkpoint"
 
     @property
+    def attempt(self) -> Path:
+        """The name of the attempt that may write the fold."""
+        return self.path / "attempt.txt"
+
+    @property
     def augmented(self) -> Path:
         """A picture of the first training batch, as the network sees it."""
         return self.path / "augmented.png"
@@ -95,6 +100,16 @@ class RunFolder:
     def test_rows(self) -> Path:
         """One row per test image: id, target or -1, row of the pixel cache or -1."""
         return self.path / "test_rows.parquet"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that is at work in the folder."""
+        return self.path / "run.lock"
+
+    @property
+    def owner(self) -> Path:
+        """The process that locked the folder last: host, number, start."""
+        return self.path / "process.json"
 
     @property
     def metrics(self) -> Path:

@@ -23,6 +23,8 @@ from icf.pipeline.frozen.embed import save_embeddings, wants_embeddings
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, read_embedding_files
 from icf.pipeline.jobs import FoldJob, Place, Placement, Prediction, Workload, read_placement
 from icf.pipeline.listener import Listener, RunResult
+from icf.pipeline.lock import hold
+from icf.pipeline.pixels.lease import use
 from icf.pipeline.results.ensemble import ensemble
 from icf.pipeline.results.report import write_report
 from icf.pipeline.results.submission import write_submission
@@ -64,7 +66,7 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
     """Run a plan, or continue it, in its folder below ``runs``; a stage that is complete is skipped.
 
     Raises:
-        IcfError: bad data or a component that can't be used, before training.
+        IcfError: bad data, a component that can't be used, or another run in the same folder; before training.
         FoldError: folds that failed; the others are kept and need not be trained again.
     """
     started = time.monotonic()
@@ -72,6 +74,11 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
     for choice in plan.choices():
         choice.resolve()
     folder = open_run_folder(plan, runs, fresh=fresh)
+    with hold(folder):
+        return _run_stages(plan, folder, place, listener, started)
+
+
+def _run_stages(plan: Plan, folder: RunFolder, place: Place, listener: Listener, started: float) -> RunResult:
     listener.run_opened(plan, folder.path, continued=(folder.path / "stages").exists())
     run = _Run(plan, folder, listener)
     write_json(folder.path / "environment.json", describe_environment())
@@ -90,7 +97,8 @@ def run_pipeline(plan: Plan, runs: Path, place: Place, listener: Listener, *, fr
             notes=notes,
         )
     )
-    keys = _fit(run, data, split, _embed(run, data, split), place, observers)
+    with contextlib.ExitStack() as leases:  # other processes could take the room of embeddings
+        keys = _fit(run, data, split, _embed(run, data, split, leases), place, observers)
     _ensemble(run, data, split, keys)
     submission = _submit(run, data)
     report = _report(run, data, [*run.warnings, *observers.warnings])
@@ -147,13 +155,16 @@ def _split(run: _Run, data: Prepared) -> Split:
     return split
 
 
-def _embed(run: _Run, data: Prepared, split: Split) -> EmbeddingFiles | None:
+def _embed(run: _Run, data: Prepared, split: Split, leases: contextlib.ExitStack) -> EmbeddingFiles | None:
     folder = run.folder
     if not wants_embeddings(run.plan):
         folder.embeddings.unlink(missing_ok=True)
         return None
     with run.stage("embed") as outcome:
         earlier = read_embedding_files(folder)
+        for path in earlier.paths if earlier else []:
+            with contextlib.suppress(FileNotFoundError):  # it is made again
+                leases.enter_context(use(path))
 
         def progress(what: str, done: int, total: int) -> None:
             run.listener.stage_progress("embed", what, done, total)
@@ -162,7 +173,7 @@ def _embed(run: _Run, data: Prepared, split: Split) -> EmbeddingFiles | None:
             "embed",
             digest(run.plan.identity, data.key, split.count),
             [folder.embeddings, *(earlier.paths if earlier else [])],
-            lambda: save_embeddings(run.plan, data, split.count, folder, progress),
+            lambda: save_embeddings(run.plan, data, split.count, folder, leases, progress),
         )
         files = read_embedding_files(folder)
         if files:

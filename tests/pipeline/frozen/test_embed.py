@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections import namedtuple
 from collections.abc import Iterator
@@ -181,10 +182,10 @@ def test_the_backbone_in_the_weights_is_the_pretrained_one(
 def test_the_next_run_computes_only_what_is_new(
     finished: tuple[RunFolder, Recorder, RunResult], recipe: Path, tmp_path: Path
 ) -> None:
-    before = {path: path.stat().st_mtime_ns for path in list_arrays(finished[0]).values()}
+    before = {path: path.stat().st_ino for path in list_arrays(finished[0]).values()}
     folder, recorder, _ = run(recipe, tmp_path, "train.epochs=1", 'inference.tta=["vertical-flip", "horizontal-flip"]')
     arrays = list_arrays(folder)
-    assert {path: path.stat().st_mtime_ns for path in arrays.values() if path in before} == before
+    assert {path: path.stat().st_ino for path in arrays.values() if path in before} == before
     assert {name for name, path in arrays.items() if path not in before} == {
         "train horizontal-flip", "test horizontal-flip",
     }  # fmt: skip
@@ -282,8 +283,18 @@ def test_a_full_disk_is_no_reason_to_stop(recipe: Path, tmp_path: Path, monkeypa
     monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(1000))
     _, recorder, _ = run(recipe, tmp_path, "train.epochs=1")
-    assert "have no room" in recorder.warnings[0]
-    assert not (cache_dir() / "embeddings").exists()
+    assert "embeddings are not stored" in recorder.warnings[0]
+    assert "has no room" in recorder.warnings[0]
+    assert not list((cache_dir() / "embeddings").glob("*.np?"))
+
+
+def test_embeddings_keep_to_the_room_of_the_cache(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+    _, recorder, result = run(recipe, tmp_path, "train.epochs=1", "cache.max_gb=0.0001")
+    assert re.search(r"embeddings are not stored: they take .* GB, but cache\.max_gb is 0\.0001", recorder.warnings[0])
+    assert result.metrics["rows"] == 160
 
 
 def test_an_unreadable_test_image_keeps_its_row(recipe: Path, tmp_path: Path) -> None:

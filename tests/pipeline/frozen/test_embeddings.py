@@ -1,27 +1,24 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from icf.errors import IcfError
-from icf.pipeline.frozen.embeddings import EmbeddingFiles, Embeddings, write_array
+from icf.pipeline.frozen.embeddings import EmbeddingFiles, Embeddings
 from icf.pipeline.frozen.views import choose_views
+from icf.pipeline.pixels.lease import is_used
+from stored_arrays import make_task, store
 
 CPU = torch.device("cpu")
 ROWS = np.array([4, 0, 4, 2])
 
 
-def save(path: Path, values: torch.Tensor) -> Path:
-    write_array(path, tuple(values.shape), values.dtype, values.split(3))
-    return path
-
-
 def open_arrays(folder: Path, views: int = 1, **arrays: torch.Tensor) -> Embeddings:
-    paths = {name: save(folder / f"{name}.npy", values) for name, values in arrays.items()}
+    tasks = {name: make_task(folder, name, values) for name, values in arrays.items()}
+    store(*tasks.values())
+    paths = {name: task.files.array for name, task in tasks.items()}
     dtype = str(next(iter(arrays.values())).dtype).removeprefix("torch.")
     files = EmbeddingFiles(dtype=dtype, length=2, dropout=0.0, views=views, train=paths, test={})
     return Embeddings(files.train, files, CPU)
@@ -56,17 +53,8 @@ def test_without_augmentation_training_takes_the_plain_images(tmp_path: Path) ->
     assert torch.equal(open_arrays(tmp_path, plain=plain).read_augmented(ROWS, seed=1), plain[ROWS])
 
 
-def test_half_a_file_never_has_its_name(tmp_path: Path) -> None:
-    def break_off() -> Iterator[torch.Tensor]:
-        yield torch.zeros(3, 2)
-        raise KeyError("half")
-
-    with pytest.raises(KeyError):
-        write_array(tmp_path / "a.npy", (6, 2), torch.float32, break_off())
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_can_not_be_written_to_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(IcfError, match=r"can't write embeddings to .*ICF_CACHE.*compute\.embeddings"):
-        write_array(tmp_path / "file" / "a.npy", (1, 2), torch.float32, [torch.zeros(1, 2)])
+def test_files_that_a_fold_reads_are_kept(tmp_path: Path) -> None:
+    embeddings = open_arrays(tmp_path, plain=torch.randn(7, 2))
+    assert is_used(tmp_path / "plain.npy")
+    del embeddings
+    assert not is_used(tmp_path / "plain.npy")

@@ -24,6 +24,9 @@ def check_content(content: DatasetContent) -> None:
         faults.append("training rows have no targets")
     if content.test is not None:
         faults += _check_samples(content.test, "test rows", len(content.classes))
+        given = content.test.targets, content.train.targets
+        if len({np.ndim(targets) for targets in given if targets is not None}) > 1:
+            faults.append("test rows: targets are of another kind than those of the training rows")
         if len(content.test) == 0:
             faults.append("there is no test row; a data set without them has no test part")
     if len(content.train) == 0:

@@ -13,7 +13,7 @@ from icf.pipeline.cache import cache_dir
 from icf.pipeline.data.content import check_content
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.pixels.cache import PixelCache, fill_cache
-from icf.pipeline.pixels.fill import Progress
+from icf.pipeline.pixels.part import Progress
 from icf.pipeline.pixels.reader import Images
 from icf.pipeline.pixels.sources import MappedPixels, PixelSource, TwoSizes
 from icf.pipeline.results.products import build, build_transform

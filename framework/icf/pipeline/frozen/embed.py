@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,7 +22,7 @@ from icf.pipeline.data.prepare import Prepared, Rows
 from icf.pipeline.environment import describe_environment
 from icf.pipeline.files import digest, write_json
 from icf.pipeline.folder import RunFolder
-from icf.pipeline.frozen.embeddings import AUGMENTED, PLAIN, EmbeddingFiles, write_array
+from icf.pipeline.frozen.embeddings import AUGMENTED, PLAIN, EmbeddingFiles
 from icf.pipeline.frozen.saving import judge_saving, measure_seconds
 from icf.pipeline.frozen.separation import (
     Embedder,
@@ -34,7 +32,9 @@ from icf.pipeline.frozen.separation import (
     digest_frozen,
     separate,
 )
+from icf.pipeline.frozen.storing import ArrayTask, store_arrays
 from icf.pipeline.frozen.views import ViewBatches, count_views
+from icf.pipeline.pixels.room import GB, CacheFiles
 from icf.pipeline.results.products import blame
 from icf.pipeline.training.batches import Batches, make_view
 from icf.pipeline.training.network import autocast, build_model, choose_device, choose_precision, find_head
@@ -76,22 +76,15 @@ class Backbone:
             return self.embedder(images)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One file to be written: an array of ``count`` rows for each of ``reads``, which give images of ``rows``."""
-
-    name: str
-    path: Path
-    rows: IntArray
-    count: int
-    reads: tuple[Read, ...]
-
-
-def embed_images(plan: Plan, data: Prepared, folds: int, progress: Progress) -> EmbeddingFiles:
+def embed_images(
+    plan: Plan, data: Prepared, folds: int, leases: contextlib.ExitStack, progress: Progress
+) -> EmbeddingFiles:
     """Return the embeddings of all training and test images; compute those that are not in the cache yet.
 
+    No other process removes them before ``leases`` ends.
+
     Raises:
-        InseparableError: the frozen layers can't run apart, or it would not pay.
+        InseparableError: the frozen layers can't run apart, it would not pay, or there is no room.
         IcfError: the model can't be built or fails, or the cache can't be written to.
     """
     if count_views(plan) is None:
@@ -102,21 +95,24 @@ def embed_images(plan: Plan, data: Prepared, folds: int, progress: Progress) -> 
     key = digest(FORMAT, data.key, _describe_backbone(backbone))
     train = _list_train_tasks(backbone, data, key)
     test = _list_test_tasks(backbone, data, key)
-    _write([task for task in (*train, *test) if not task.path.exists()], backbone, progress)
+    most = round(plan.recipe.cache.max_gb * GB)
+    store_arrays([*train.values(), *test.values()], most, leases, partial(progress, "images"))
     return EmbeddingFiles(
         dtype=str(backbone.dtype).removeprefix("torch."),
         length=math.prod(backbone.shape),
         dropout=backbone.dropout,
-        views=len(train[-1].reads),
-        train={task.name: task.path for task in train},
-        test={task.name: task.path for task in test},
+        views=train.get(AUGMENTED, train[PLAIN]).shape[0] // train[PLAIN].shape[0],
+        train={name: task.files.array for name, task in train.items()},
+        test={name: task.files.array for name, task in test.items()},
     )
 
 
-def save_embeddings(plan: Plan, data: Prepared, folds: int, folder: RunFolder, progress: Progress) -> None:
+def save_embeddings(
+    plan: Plan, data: Prepared, folds: int, folder: RunFolder, leases: contextlib.ExitStack, progress: Progress
+) -> None:
     """Write embeddings.json: where the embeddings are, or the reason why the folds train without."""
     try:
-        files, reason = embed_images(plan, data, folds, progress).model_dump(mode="json"), None
+        files, reason = embed_images(plan, data, folds, leases, progress).model_dump(mode="json"), None
     except InseparableError as error:
         files, reason = None, str(error)
     write_json(folder.embeddings, {"reason": reason, "files": files})
@@ -174,38 +170,46 @@ def _describe_backbone(backbone: Backbone) -> dict[str, object]:
     }
 
 
-def _list_train_tasks(backbone: Backbone, data: Prepared, key: str) -> list[_Task]:
+def _list_train_tasks(backbone: Backbone, data: Prepared, key: str) -> dict[str, ArrayTask]:
     plan = backbone.plan
     images = open_train_images(plan, data.train.cache.source, data.preprocessing, backbone.device)
-    tasks = _list_plain_tasks(plan, data.train, images, digest(key, "train"))
+    tasks = _list_plain_tasks(backbone, data.train, images, digest(key, "train"))
     if isinstance(images, ViewBatches):
         choices = [choice.model_dump(mode="json") for choice in plan.train_transforms]
         name = digest(key, choices, images.views, plan.recipe.train.seed)
         reads = [partial(images.read_view, view=view) for view in range(images.views)]
-        tasks.append(_make_task(AUGMENTED, name, data.train, reads))
+        tasks[AUGMENTED] = _make_task(backbone, name, data.train, reads)
     return tasks
 
 
-def _list_test_tasks(backbone: Backbone, data: Prepared, key: str) -> list[_Task]:
+def _list_test_tasks(backbone: Backbone, data: Prepared, key: str) -> dict[str, ArrayTask]:
     if data.test is None:
-        return []
+        return {}
     images = Batches(data.test.cache.source, data.preprocessing, backbone.device)
-    return _list_plain_tasks(backbone.plan, data.test, images, digest(key, "test"))
+    return _list_plain_tasks(backbone, data.test, images, digest(key, "test"))
 
 
-def _list_plain_tasks(plan: Plan, rows: Rows, images: Batches, key: str) -> list[_Task]:
-    views = (None, *plan.recipe.inference.tta)
-    return [_make_task(view or PLAIN, digest(key, view), rows, [partial(_read_view, images, view)]) for view in views]
+def _list_plain_tasks(backbone: Backbone, rows: Rows, images: Batches, key: str) -> dict[str, ArrayTask]:
+    return {
+        view or PLAIN: _make_task(backbone, digest(key, view), rows, [partial(_read_view, images, view)])
+        for view in (None, *backbone.plan.recipe.inference.tta)
+    }
 
 
 def _read_view(images: Batches, view: str | None, rows: IntArray) -> torch.Tensor:
     return make_view(images.read(rows), view)
 
 
-def _make_task(name: str, key: str, rows: Rows, reads: Sequence[Read]) -> _Task:
+def _make_task(backbone: Backbone, key: str, rows: Rows, reads: Sequence[Read]) -> ArrayTask:
+    """Return the task of an array with a row for each image, for each of ``reads`` in turn."""
     usable = rows.pixel_rows[rows.pixel_rows >= 0]
     count = int(usable.max(initial=-1)) + 1
-    return _Task(name, cache_dir() / "embeddings" / f"{key}.npy", usable, count, tuple(reads))
+    return ArrayTask(
+        files=CacheFiles(cache_dir() / "embeddings", key),
+        shape=(count * len(reads), *backbone.shape),
+        dtype=backbone.dtype,
+        compute=partial(_compute, backbone, usable, count, reads),
+    )
 
 
 def check_saving(backbone: Backbone, data: Prepared, folds: int) -> None:
@@ -223,60 +227,36 @@ def check_saving(backbone: Backbone, data: Prepared, folds: int) -> None:
         raise InseparableError(reason)
 
 
-def _write(tasks: Sequence[_Task], backbone: Backbone, progress: Progress) -> None:
-    _check_room(tasks, backbone)
-    total = sum(task.count * len(task.reads) for task in tasks)
-    done = 0
-
-    def count(parts: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        nonlocal done
-        for part in parts:
-            done += len(part)
-            progress("images", done, total)
-            yield part
-
-    for task in tasks:
-        shape = (task.count * len(task.reads), *backbone.shape)
-        write_array(task.path, shape, backbone.dtype, count(_compute(task, backbone)))
-
-
-def _compute(task: _Task, backbone: Backbone) -> Iterator[torch.Tensor]:
-    """Yield the embeddings of a task, batch after batch; on a CPU, each core computes batches of its own.
+def _compute(
+    backbone: Backbone, usable: IntArray, count: int, reads: Sequence[Read], done: int
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield the embeddings of an array, batch after batch; on a CPU, each core computes batches of its own.
 
     Cores that work on one batch together wait for each other in every layer, much longer where others use them, too.
     """
     size = BATCH_SIZE[backbone.device.type]
     batches = (
-        (read, range(start, min(start + size, task.count)))
-        for read in task.reads
-        for start in range(0, task.count, size)
+        (view * count + start, read, range(start, min(start + size, count)))
+        for view, read in enumerate(reads)
+        for start in range(0, count, size)
     )
     workers = count_cores() if backbone.device.type == "cpu" else 1
 
-    def compute(read: Read, rows: range) -> torch.Tensor:
+    def compute(first: int, read: Read, rows: range) -> tuple[int, torch.Tensor]:
         positions = np.arange(rows.start, rows.stop)
-        usable = np.isin(positions, task.rows)
+        chosen = np.isin(positions, usable)
         # Images that could not be read keep their place.
         values = torch.zeros((len(positions), *backbone.shape), dtype=backbone.dtype)
-        if usable.any():
-            values[torch.from_numpy(usable)] = backbone.embed(read(positions[usable])).cpu()
-        return values
+        if chosen.any():
+            values[torch.from_numpy(chosen)] = backbone.embed(read(positions[chosen])).cpu()
+        return first, values
 
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting: deque[Future[torch.Tensor]] = deque()
-        for batch in batches:
-            waiting.append(pool.submit(compute, *batch))
+        waiting: deque[Future[tuple[int, torch.Tensor]]] = deque()
+        for first, read, rows in batches:
+            if first + len(rows) > done:
+                waiting.append(pool.submit(compute, first, read, rows))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _check_room(tasks: Sequence[_Task], backbone: Backbone) -> None:
-    rows = sum(task.count * len(task.reads) for task in tasks)
-    needed = rows * math.prod(backbone.shape) * backbone.dtype.itemsize
-    folder = cache_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise InseparableError(f"embeddings of {needed / 1e9:,.1f} GB have no room in {folder} ({free / 1e9:,.1f} GB)")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from icf.components import IntArray
-from icf.errors import IcfError
-from icf.pipeline.files import digest, read_json, write_file
+from icf.pipeline.files import digest, read_json
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.frozen.views import choose_views
+from icf.pipeline.pixels.lease import use
 
 PLAIN = "plain"
 """The array of images as they are."""
@@ -60,9 +61,11 @@ def read_embedding_files(folder: RunFolder) -> EmbeddingFiles | None:
 
 
 class Embeddings:
-    """What heads take for any rows of one pixel cache."""
+    """What heads take for any rows of one pixel cache; the files are kept while this object lives."""
 
     def __init__(self, arrays: dict[str, Path], files: EmbeddingFiles, device: torch.device) -> None:
+        for path in arrays.values():
+            weakref.finalize(self, use(path).close)
         self._arrays = {name: _open(path, files.dtype) for name, path in arrays.items()}
         self._views = files.views
         self._device = device
@@ -91,31 +94,3 @@ class Embeddings:
 def _open(path: Path, dtype: str) -> torch.Tensor:
     stored = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
     return stored.view(getattr(torch, dtype))
-
-
-def write_array(path: Path, shape: tuple[int, ...], dtype: torch.dtype, parts: Iterable[torch.Tensor]) -> None:
-    """Write ``parts``, together [*shape], as an array that appears under its name when it is complete.
-
-    Raises:
-        IcfError: the folder can't be written to.
-    """
-    stored = np.dtype(np.int16 if dtype == torch.bfloat16 else str(dtype).removeprefix("torch."))
-    header = {"descr": np.lib.format.dtype_to_descr(stored), "fortran_order": False, "shape": shape}
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for part in parts:
-                file.write(_to_stored(part).tobytes())
-
-    try:
-        write_file(path, write)
-    except OSError as error:
-        raise IcfError(
-            f"can't write embeddings to {path.parent}: {error.strerror or error}; set the environment variable"
-            ' ICF_CACHE to a folder that can be written to and has room, or compute.embeddings = "off"'
-        ) from error
-
-
-def _to_stored(values: torch.Tensor) -> np.ndarray:
-    return (values.view(torch.int16) if values.dtype == torch.bfloat16 else values).numpy()

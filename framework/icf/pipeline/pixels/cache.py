@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from icf.components import PixelArray
 from icf.errors import IcfError, Problem
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.files import digest
 from icf.pipeline.pixels.decode import describe_decoders
-from icf.pipeline.pixels.fill import Progress, fill_array, survey
+from icf.pipeline.pixels.fill import fill_array, survey
 from icf.pipeline.pixels.fingerprint import fingerprint
-from icf.pipeline.pixels.journal import count_lines
+from icf.pipeline.pixels.part import Progress, complete, discard, take_turn
 from icf.pipeline.pixels.reader import ImageReader
 from icf.pipeline.pixels.room import GB, CacheFiles, make_room
 from icf.pipeline.pixels.sources import DecodedPixels, MappedPixels, PixelSource
@@ -26,9 +24,6 @@ from icf.sections import Cache
 
 FORMAT = 4
 """Part of every key: raise it when the same inputs would give other pixels."""
-
-WAIT_SECONDS = 1.0
-"""How often a process that waits for another tells how far that one is."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,7 +86,7 @@ def _open_or_fill(reader: ImageReader, files: CacheFiles, progress: Progress, se
         return _decode_each_time(reader, files, progress, "")
     found = _open(files)
     if found is None:
-        with _one_at_a_time(files, reader.shape[0], progress):
+        with take_turn(files, reader.shape[0], progress):
             found = _open(files)
             note = "" if found else _store(reader, files, progress, section)
             found = found or _open(files)
@@ -108,7 +103,7 @@ def _open(files: CacheFiles) -> PixelCache | None:
 
 
 def _decode_each_time(reader: ImageReader, files: CacheFiles, progress: Progress, note: str) -> PixelCache:
-    with _one_at_a_time(files, reader.shape[0], progress):
+    with take_turn(files, reader.shape[0], progress):
         try:
             table = read_image_table(files.table)
         except FileNotFoundError:
@@ -131,20 +126,6 @@ def _make_cache(
     )
 
 
-@contextlib.contextmanager
-def _one_at_a_time(files: CacheFiles, total: int, progress: Progress) -> Iterator[None]:
-    lock = FileLock(files.lock)
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=WAIT_SECONDS)
-        except Timeout:
-            progress(min(count_lines(files.journal), total - 1), total)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _store(reader: ImageReader, files: CacheFiles, progress: Progress, section: Cache) -> str:
     """Decode all images into the cache; return "", or why there is no room for it."""
     needed = int(np.prod(reader.shape))
@@ -152,14 +133,13 @@ def _store(reader: ImageReader, files: CacheFiles, progress: Progress, section: 
     if not why:
         try:
             write_image_table(files.table, fill_array(reader, files.part, progress))
-            files.part.replace(files.array)
-            files.journal.unlink()
+            complete(files)
             return ""
         except OSError as error:
-            _discard(files)
+            discard(files)
             why = f"they take {needed / GB:.3g} GB, and {files.folder} can't hold them: {error.strerror or error}"
         except IcfError:
-            _discard(files)
+            discard(files)
             raise
     if section.mode == "on":
         raise IcfError(
@@ -167,11 +147,6 @@ def _store(reader: ImageReader, files: CacheFiles, progress: Progress, section: 
             " set the environment variable ICF_CACHE to a folder with more room"
         )
     return f"decoded images are not stored, and every epoch decodes them again: {why}"
-
-
-def _discard(files: CacheFiles) -> None:
-    files.part.unlink(missing_ok=True)
-    files.journal.unlink(missing_ok=True)
 
 
 def list_errors(cache: PixelCache, images: Sequence[Path] | PixelArray) -> list[Problem]:

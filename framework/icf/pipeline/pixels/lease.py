@@ -31,6 +31,18 @@ def hold(path: Path) -> IO[bytes]:
         file.close()  # removed and made again before it was locked
 
 
+def use(path: Path) -> IO[bytes]:
+    """Hold a file, and note that it was used: what was not used for longest is removed first.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    file = hold(path)
+    with contextlib.suppress(OSError):  # a folder that can only be read
+        os.utime(path)
+    return file
+
+
 def remove_unused(path: Path) -> bool:
     """Remove a file unless a process holds it; tell whether it is gone."""
     try:

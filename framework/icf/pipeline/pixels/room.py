@@ -14,6 +14,9 @@ SPARE_BYTES = 500_000_000
 
 GB = 10**9
 
+SHARING = ("pixels", "embeddings")
+"""Names of folders side by side whose caches share the room."""
+
 
 @dataclass(frozen=True)
 class CacheFiles:
@@ -24,27 +27,27 @@ class CacheFiles:
 
     @property
     def array(self) -> Path:
-        """The pixels, uint8 [N, H, W, C]."""
+        """The pixels, uint8 [N, H, W, C], or embeddings of them, [N, ...]."""
         return self.folder / f"{self.key}.npy"
 
     @property
     def table(self) -> Path:
-        """What is known of every image."""
+        """What is known of every image; beside pixels only."""
         return self.folder / f"{self.key}.npz"
 
     @property
     def part(self) -> Path:
-        """Pixels that are being decoded."""
+        """An array that is being filled."""
         return self.folder / f".{self.key}.part"
 
     @property
     def journal(self) -> Path:
-        """Which of them are done."""
+        """Which of its rows are done."""
         return self.folder / f".{self.key}.journal"
 
     @property
     def lock(self) -> Path:
-        """Held by the process that decodes."""
+        """Held by the process that fills it."""
         return self.folder / f".{self.key}.lock"
 
 
@@ -68,6 +71,7 @@ class _Cache:
 def make_room(folder: Path, needed: int, most: int) -> str:
     """Remove unused caches until ``needed`` more bytes fit beside the rest into ``most`` and onto the disk.
 
+    A folder with one of the names in SHARING shares its room with those beside it.
     Return "", or why they can't fit; then nothing is removed.
     """
     caches = sorted(_list_caches(folder), key=lambda cache: cache.last_used)
@@ -77,7 +81,8 @@ def make_room(folder: Path, needed: int, most: int) -> str:
     if needed > most:
         return f"they take {_format(needed)}, but cache.max_gb is {most / GB:g}"
     if too_much > sum(cache.bytes for cache in removable):
-        return f"they take {_format(needed)}, but {folder} has no room: {_format(free)} are free on the disk"
+        limits = f"cache.max_gb is {most / GB:g}, and {_format(free)} are free on the disk"
+        return f"they take {_format(needed)}, but {folder} has no room: {limits}"
     for cache in removable:
         if too_much <= 0:
             break
@@ -86,15 +91,16 @@ def make_room(folder: Path, needed: int, most: int) -> str:
 
 
 def _list_caches(folder: Path) -> list[_Cache]:
-    sizes: dict[str, list[tuple[int, float]]] = {}
-    for path in folder.iterdir():
+    beside = [folder.with_name(name) for name in SHARING] if folder.name in SHARING else [folder]
+    sizes: dict[CacheFiles, list[tuple[int, float]]] = {}
+    for path in (path for each in beside if each.exists() for path in each.iterdir()):
         if path.suffix in (".npy", ".npz", ".part", ".journal"):
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                sizes.setdefault(path.stem.removeprefix("."), []).append((status.st_size, status.st_mtime))
+                files = CacheFiles(path.parent, path.stem.removeprefix("."))
+                sizes.setdefault(files, []).append((status.st_size, status.st_mtime))
     return [
-        _Cache(CacheFiles(folder, key), sum(size for size, _ in found), max(time for _, time in found))
-        for key, found in sizes.items()
+        _Cache(files, sum(size for size, _ in found), max(time for _, time in found)) for files, found in sizes.items()
     ]
 
 

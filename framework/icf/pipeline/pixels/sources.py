@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -16,7 +14,7 @@ from icf.components import IntArray, PixelArray
 from icf.errors import BadImagesError, Problem
 from icf.pipeline.cache import count_cores
 from icf.pipeline.pixels.decode import UnreadableImageError
-from icf.pipeline.pixels.lease import hold
+from icf.pipeline.pixels.lease import use
 from icf.pipeline.pixels.reader import ImageReader
 from icf.pipeline.pixels.threads import map_ordered
 
@@ -53,10 +51,7 @@ class MappedPixels(PixelSource):
     """A complete cache; pages are shared between processes, and the file is kept while this object lives."""
 
     def __init__(self, path: Path) -> None:
-        lease = hold(path)
-        weakref.finalize(self, lease.close)
-        with contextlib.suppress(OSError):  # a folder that can only be read
-            os.utime(path)  # the caches that were used last go last
+        weakref.finalize(self, use(path).close)
         self._pixels = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
 
     def gather(self, rows: IntArray) -> torch.Tensor:

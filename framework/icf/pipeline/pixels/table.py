@@ -12,7 +12,6 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from icf.components import PixelArray
 from icf.pipeline.files import write_bytes
 
 Digests: TypeAlias = npt.NDArray[np.bytes_]
@@ -60,8 +59,8 @@ class TableDraft:
         return ImageTable(self._digests, tuple(self._formats), self._errors)
 
 
-def digest_pixels(pixels: PixelArray) -> bytes:
-    """Return a hash of one image, 16 bytes."""
+def digest_pixels(pixels: np.ndarray) -> bytes:
+    """Return a hash of one image, or of what was computed from it, 16 bytes."""
     # Processors have instructions for SHA-256, which make it twice as fast as BLAKE2.
     return sha256(np.ascontiguousarray(pixels).data).digest()[:16]
 

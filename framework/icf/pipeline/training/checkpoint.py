@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -53,22 +54,29 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise IcfError(f"{path}: not a weights file of icf: {error}") from error
 
 
-def save_state(folder: Path, epoch: int, model: nn.Module, state: dict[str, Any], same: Path | None = None) -> None:
-    """Write ``folder/epoch-<n>`` whole or not at all, then remove older ones.
+def name_state(epoch: int, step: int) -> str:
+    """Return the name of a state after whole epochs and some steps of the next one; it sorts by time."""
+    return f"epoch-{epoch:05d}" + (f"-step-{step:07d}" if step else "")
+
+
+def save_state(folder: Path, name: str, model: nn.Module, state: dict[str, Any], same: Path | None = None) -> None:
+    """Write ``folder/name`` whole or not at all, then remove older ones.
 
     ``same`` is a file that holds the model's present weights already, so that they need not be written again.
     """
-    final = folder / f"epoch-{epoch:05d}"
-    temporary = folder / f".{final.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(final, ignore_errors=True)
+    final = folder / name
+    temporary = folder / f".{name}.{secrets.token_hex(4)}.tmp"
     temporary.mkdir(parents=True)
-    if same is None or not _link(same, temporary / "model.safetensors"):
-        save_weights(temporary / "model.safetensors", model, {"epoch": epoch})
-    write_file(temporary / "state.pt", lambda file: torch.save(state, file))
-    temporary.rename(final)
+    try:
+        if same is None or not _link(same, temporary / "model.safetensors"):
+            save_weights(temporary / "model.safetensors", model, {"state": name})
+        write_file(temporary / "state.pt", lambda file: torch.save(state, file))
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     for other in list_states(folder):
-        if other != final:
+        if other.name < name:
             shutil.rmtree(other, ignore_errors=True)
 
 
@@ -82,7 +90,7 @@ def _link(path: Path, other: Path) -> bool:
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """Return what save_state was given for the last complete epoch; None when there is none.
+    """Return what save_state was given for the last state; None when there is none.
 
     Raises:
         IcfError: the file is damaged, or holds something else than tensors and plain data.
@@ -101,10 +109,10 @@ def read_state(folder: Path) -> dict[str, Any] | None:
 
 
 def load_state_weights(folder: Path, model: nn.Module) -> None:
-    """Load the weights of the last complete epoch."""
+    """Load the weights of the last state."""
     load_weights(list_states(folder)[-1] / "model.safetensors", model)
 
 
 def list_states(folder: Path) -> list[Path]:
-    """Return the complete epochs below a checkpoint folder, oldest first."""
+    """Return the complete states below a checkpoint folder, oldest first."""
     return sorted(folder.glob("epoch-[0-9]*"))

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import io
 import math
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from icf.errors import FoldError
 from icf.local import restore_local_plugins
-from icf.pipeline.data.inputs import open_train_images
-from icf.pipeline.files import write_bytes, write_json, write_rows
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.results.inference import predict_logits
 from icf.pipeline.results.products import blame, check_logits, check_loss
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
-from icf.pipeline.training import checkpoint
+from icf.pipeline.training import attempt
 from icf.pipeline.training.batch_norm import averaged_weights
-from icf.pipeline.training.batches import draw_grid
 from icf.pipeline.training.clock import count_seconds
-from icf.pipeline.training.fold_result import describe_weights, find_best_weights, predict_fold, save_result
+from icf.pipeline.training.fold_result import predict_fold, save_result
 from icf.pipeline.training.head_dropout import repeat_targets
-from icf.pipeline.training.mixing import WeightedTargets, mix_lines
+from icf.pipeline.training.mixing import WeightedTargets
 from icf.pipeline.training.network import autocast, set_training_mode
-from icf.pipeline.training.soup import cook_soup, rank_epochs, remove_ingredients, save_ingredient
-from icf.pipeline.training.team import Team, unwrap
+from icf.pipeline.training.saving import resume, save_best, save_epoch, save_step, write_progress
+from icf.pipeline.training.soup import cook_soup, remove_ingredients
+from icf.pipeline.training.team import Team
 from icf.pipeline.training.trainer import (
     Piece,
     Trainer,
@@ -46,6 +40,9 @@ from icf.pipeline.training.trainer import (
 )
 
 PROGRESS_SECONDS = 0.4
+
+TALK_STEPS = 16
+"""Steps between two moments when workers of one fold may agree to save, which costs about as much as a short one."""
 
 
 def fit_fold(job: FoldJob, team: Team | None = None) -> None:
@@ -83,6 +80,7 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
             with count_seconds(seconds, "checkpoints"):
                 save_epoch(trainer)
     if trainer.team.is_main:
+        attempt.confirm(job.folder, trainer.attempt)
         with count_seconds(seconds, "prediction"):
             if job.plan.recipe.train.average == "soup":
                 trainer.state.soup = cook_soup(trainer)
@@ -93,30 +91,6 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
     trainer.team.agree(None)
 
 
-def resume(trainer: Trainer) -> None:
-    """Take up the last checkpoint of the same inputs, if there is one; otherwise start a clean folder."""
-    folder, team = trainer.job.folder, trainer.team
-    state = checkpoint.read_state(folder.checkpoints) if team.is_main else None
-    # The main rank decides: another could look while files are being removed.
-    if team.agree(state is None or state["key"] != trainer.job.key):
-        if team.is_main:
-            shutil.rmtree(folder.path, ignore_errors=True)
-            _write_augmented(trainer)
-        team.agree(None)
-        return
-    state = state or checkpoint.read_state(folder.checkpoints)
-    assert state is not None  # noqa: S101 - for the type checker: the main rank has read it
-    checkpoint.load_state_weights(folder.checkpoints, trainer.model)
-    trainer.optimizer.load_state_dict(state["optimizer"])
-    trainer.schedule.load_state_dict(state["schedule"])
-    trainer.scaler.load_state_dict(state["scaler"])
-    trainer.state = TrainingState(**state["training"])
-    if trainer.average:
-        trainer.average.load_state_dict(state["average"])
-    if team.is_main:  # it may have been killed between its last state and what people read
-        write_rows(folder.history, trainer.state.history)
-
-
 def is_finished(trainer: Trainer) -> bool:
     """Tell whether all epochs are done, or patience has run out."""
     patience = trainer.job.plan.recipe.train.early_stopping
@@ -125,33 +99,49 @@ def is_finished(trainer: Trainer) -> bool:
 
 
 def train_epoch(trainer: Trainer) -> tuple[float, float]:
-    """Run one epoch; return the mean loss and images per second."""
-    state, seed = trainer.state, trainer.job.plan.recipe.train.seed
+    """Run one epoch, or the rest of it; return its mean loss and images per second."""
+    state, team, seed = trainer.state, trainer.team, trainer.job.plan.recipe.train.seed
     rows = trainer.data.train_rows[trainer.order(state.epoch)]
     thaw(trainer)
     set_training_mode(trainer.network)
-    total = torch.zeros((), dtype=torch.float64, device=trainer.device)
-    started = last = time.monotonic()
+    earlier = state.losses[team.rank] if state.losses else 0.0
+    total = torch.tensor(earlier, dtype=torch.float64, device=trainer.device)
+    started = last = saved = time.monotonic()
     # Batches of nearly equal size: a last one of a single image would break batch normalisation.
     batches = np.array_split(rows, trainer.steps)
-    steps = [cut_batch(trainer, batch, step) for step, batch in enumerate(batches)]
+    todo = list(enumerate(batches))[state.step :]
+    steps = [cut_batch(trainer, batch, step) for step, batch in todo]
+    seen = 0
     requests = [(piece.rows, piece.seed) for pieces in steps for piece in pieces]
     levels = trainer.mixing.is_active(state.epoch)  # mixed where the network is, and normalised then
     with closing(trainer.loader.load(requests, levels=levels)) as images:
-        for step, (batch, pieces) in enumerate(zip(batches, steps, strict=True)):
-            position = (trainer.job.fold, state.epoch, step, trainer.team.rank)
+        for (step, batch), pieces in zip(todo, steps, strict=True):
+            position = (trainer.job.fold, state.epoch, step, team.rank)
             torch.manual_seed(derive_seed(seed, Purpose.STEP, *position))
             total += train_step(trainer, pieces, step, images) * len(batch)
-            if trainer.team.is_main and time.monotonic() - last > PROGRESS_SECONDS:
+            seen += len(batch)
+            if team.is_main and time.monotonic() - last > PROGRESS_SECONDS:
                 last = time.monotonic()
-                _write_progress(trainer, step + 1, last - started)
+                write_progress(trainer, step + 1, seen / (last - started))
+            if step + 1 < trainer.steps and _is_due(trainer, step + 1, saved):
+                save_step(trainer, step + 1, float(total))
+                saved = time.monotonic()
     if trainer.average:
         trainer.average.after_epoch(state.epoch)
     with count_seconds(state.seconds, "steps"):  # a GPU is still at work
-        mean = trainer.team.average(float(total)) / len(rows)
+        mean = team.average(float(total)) / len(rows)
+    state.step, state.losses = 0, []
     if not math.isfinite(mean):
         raise _describe_divergence(f"the training loss became {mean}", state)
-    return mean, len(rows) / (time.monotonic() - started)
+    return mean, seen / (time.monotonic() - started)
+
+
+def _is_due(trainer: Trainer, step: int, saved: float) -> bool:
+    """Tell, to every rank alike, whether it is time to save again; in a short epoch it never is."""
+    if trainer.team.size > 1 and step % TALK_STEPS:
+        return False
+    seconds = 60 * trainer.job.plan.recipe.compute.checkpoint_minutes
+    return bool(trainer.team.agree(time.monotonic() - saved > seconds))
 
 
 def _describe_divergence(what: str, state: TrainingState) -> FoldError:
@@ -238,64 +228,3 @@ def validate(trainer: Trainer, train_loss: float, speed: float) -> None:
     row: dict[str, float] = {"epoch": state.epoch, "train_loss": train_loss, "val_loss": val_loss}
     state.history.append({**row, "learning_rate": rate, "images_per_second": round(speed, 1), **metrics})
     state.epoch += 1
-
-
-def save_best(trainer: Trainer) -> None:
-    """Write the weights that were just validated, if they are to be kept; before the state that refers to them."""
-    state = trainer.state
-    if state.best_epoch == state.epoch - 1:
-        checkpoint.save_weights(find_best_weights(trainer), unwrap(trainer.model), describe_weights(trainer))
-    if trainer.job.plan.recipe.train.average == "soup":
-        save_ingredient(trainer)
-
-
-def save_epoch(trainer: Trainer) -> None:
-    """Write the state after the best weights, to which it refers, and then what people read.
-
-    Killed between any two of these, the epoch is run again to the same result.
-    """
-    folder, state, average = trainer.job.folder, trainer.state, trainer.average
-    is_best = state.best_epoch == state.epoch - 1 and not (average and average.count)
-    everything = {
-        "key": trainer.job.key,
-        "optimizer": trainer.optimizer.state_dict(),
-        "schedule": dict(trainer.schedule.state_dict()),
-        "scaler": trainer.scaler.state_dict(),
-        "training": asdict(state),
-        "average": average.state_dict() if average else None,
-    }
-    same = find_best_weights(trainer) if is_best else None
-    checkpoint.save_state(folder.checkpoints, state.epoch, unwrap(trainer.model), everything, same=same)
-    if trainer.job.plan.recipe.train.average == "soup":
-        remove_ingredients(trainer, kept=rank_epochs(trainer))
-    write_rows(folder.history, state.history)
-    _write_progress(trainer, 0, 0.0)
-
-
-def _write_progress(trainer: Trainer, step: int, seconds: float) -> None:
-    done = step * len(trainer.data.train_rows) / trainer.steps
-    speed = done / seconds if seconds else None
-    epochs = trainer.job.plan.recipe.train.epochs
-    position = {"epoch": trainer.state.epoch, "epochs": epochs, "step": step, "steps": trainer.steps}
-    uncompiled = trainer.job.compiled and trainer.compiler != "used"
-    warnings = [f"torch.compile is {trainer.compiler}"] if uncompiled else []
-    chosen = {"images_per_second": speed, "prefetch": str(trainer.loader.prefetch or ""), "warnings": warnings}
-    write_json(trainer.job.folder.progress, {"key": trainer.job.key, **position, **chosen})
-
-
-def _write_augmented(trainer: Trainer) -> None:
-    job, data = trainer.job, trainer.data
-    if trainer.embeddings is not None and job.fold > 0:
-        return  # one picture of images that training never reads is enough
-    images = open_train_images(job.plan, data.train_pixels, data.preprocessing, trainer.device)
-    seed = derive_seed(job.plan.recipe.train.seed, Purpose.AUGMENT, job.fold)
-    rows = trainer.data.train_rows[trainer.order(0)[:32]]
-    pictures = images.augment(rows, seed)
-    if trainer.mixing.is_active(0):
-        pictures = mix_lines(trainer.mixing, pictures, torch.from_numpy(data.trained[rows]), seed)
-    grid = Image.fromarray(draw_grid(pictures))
-    path = trainer.job.folder.augmented
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    grid.save(buffer, format="PNG")
-    write_bytes(path, buffer.getvalue())

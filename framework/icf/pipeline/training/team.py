@@ -34,6 +34,10 @@ class Team:
         """Return the mean of a number over the team."""
         return value
 
+    def collect(self, value: float) -> list[float]:
+        """Return every rank's number."""
+        return [value]
+
     def gather(self, values: torch.Tensor, total: int) -> torch.Tensor:
         """Return what all ranks computed for their shares of ``total`` rows, [total, ...], in the rows' order."""
         del total
@@ -69,6 +73,13 @@ class DistributedTeam(Team):
         tensor = torch.tensor(value, dtype=torch.float64, device=self._device)
         dist.all_reduce(tensor)
         return float(tensor) / self.size
+
+    def collect(self, value: float) -> list[float]:
+        """Exchange a float64 of each rank."""
+        own = torch.tensor([value], dtype=torch.float64, device=self._device)
+        parts = [torch.zeros_like(own) for _ in range(self.size)]
+        dist.all_gather(parts, own)
+        return torch.cat(parts).tolist()
 
     def gather(self, values: torch.Tensor, total: int) -> torch.Tensor:
         """Interleave the ranks' rows again."""

@@ -47,9 +47,13 @@ from icf.pipeline.training.team import Team
 
 @dataclass
 class TrainingState:
-    """What an epoch changes beside weights and optimizer; plain data, stored in every checkpoint."""
+    """What training changes beside weights and optimizer; plain data, stored in every checkpoint."""
 
     epoch: int = 0
+    step: int = 0
+    """Steps that are done of an epoch that is not."""
+    losses: list[float] = field(default_factory=list)
+    """Each rank's sum of the losses of these steps."""
     best_epoch: int = -1
     best_score: float = math.nan
     stale: int = 0
@@ -98,6 +102,8 @@ class Trainer:
     average: WeightAverage | None = None
     layers: list[Layer] = field(default_factory=list)
     """What model.unfreeze opens, from the input to the head."""
+    attempt: str = ""
+    """Its name; written where others would see it."""
     state: TrainingState = field(default_factory=TrainingState)
     compiler: str = "not used"
     """What became of compiling, in words."""
