@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from icf.components import (
 from icf.errors import BadImagesError, Problem
 from icf.pipeline.data.attributes import ClassAttribute, list_attributes
 from icf.pipeline.data.content import check_classes
+from icf.pipeline.data.doubts import find_warnings
 from icf.pipeline.data.label_changes import Override, change_labels
 from icf.pipeline.data.labels import check_kind, count_rows, kind_of, write_columns
 from icf.pipeline.data.preprocess import Preprocessing, describe_preprocessing, measure_statistics
@@ -29,7 +30,6 @@ from icf.pipeline.data.stored_images import describe_source, find_scale, read_co
 from icf.pipeline.files import digest, digest_strings, write_json, write_table
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.pixels.cache import PixelCache, list_errors
-from icf.pipeline.pixels.decode import has_wrong_suffix
 from icf.pipeline.pixels.table import Digests
 from icf.pipeline.training.output import Output
 from icf.pipeline.training.output_choice import choose_output
@@ -148,7 +148,7 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
         preprocessing=spec,
         notes=(*content.notes, *changes.notes, *_note_external(train_rows)),
         weights=info.weights,
-        warnings=(*changes.warnings, *_find_warnings(content, train_rows, test_rows)),
+        warnings=(*changes.warnings, *find_warnings(content, train_rows, test_rows)),
         overrides=changes.overrides,
         skipped=tuple(skipped),
     )
@@ -261,42 +261,6 @@ def _fill_statistics(spec: Preprocessing, train: Rows) -> Preprocessing:
         return spec
     mean, std = measure_statistics(train.cache.source.gather, train.pixel_rows)
     return spec.model_copy(update={"mean": spec.mean or mean, "std": spec.std or std})
-
-
-def _find_warnings(content: DatasetContent, train: Rows, test: Rows | None) -> list[str]:
-    found = []
-    counts = count_rows(train.targets, len(content.classes))
-    empty = [content.classes[index] for index in np.flatnonzero(counts == 0)]
-    if empty:
-        found.append(f"classes without a training row, which can never be learned: {', '.join(empty)}")
-    found += _find_contradictions(train)
-    found += _find_lying_suffixes(content.train, train.cache)
-    found += _find_lying_suffixes(content.test, test.cache) if content.test and test else []
-    return found + sorted({rows.cache.note for rows in (train, test) if rows is not None and rows.cache.note})
-
-
-def _find_contradictions(train: Rows) -> list[str]:
-    targets = train.targets.tolist() if train.targets.ndim == 1 else map(tuple, train.targets.tolist())
-    labels: dict[bytes, set[Hashable]] = {}
-    names: dict[bytes, str] = {}
-    for name, key, target in zip(train.ids, train.digests.tolist(), targets, strict=True):
-        labels.setdefault(key, set()).add(target)
-        names.setdefault(key, name)
-    twisted = [names[key] for key, targets in labels.items() if len(targets) > 1]
-    if not twisted:
-        return []
-    return [f"{len(twisted)} images occur more than once with different labels, for example {twisted[0]!r}"]
-
-
-def _find_lying_suffixes(samples: Samples, cache: PixelCache) -> list[str]:
-    if isinstance(samples.images, np.ndarray):
-        return []
-    pairs = zip(samples.images, cache.formats, strict=True)
-    lying = [(path, true) for path, true in pairs if has_wrong_suffix(path, true)]
-    if not lying:
-        return []
-    path, true = lying[0]
-    return [f"{len(lying)} files have the suffix of another format (read all the same): {path.name} is {true}"]
 
 
 def _digest_rows(rows: Rows) -> str:
