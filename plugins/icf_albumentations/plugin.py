@@ -29,6 +29,8 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_albumentations.transforms:build_transform",
         params=TransformParams,
         summary="Any image transform of albumentations",
+        source="albumentations",
+        reference="the class itself, for every class of albumentations",
         examples=(
             {"op": "CLAHE"},
             {"op": "RandomCrop", "args": {"height": 32, "width": 24}, "p": 1.0},

@@ -138,30 +138,36 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_augment.geometry:build_horizontal_flip",
         params=FlipParams,
         summary="Mirrors images left to right",
+        reference="torchvision.transforms.v2.functional.horizontal_flip",
     )
     yield icf.Transform(
         name="vertical-flip",
         factory="icf_augment.geometry:build_vertical_flip",
         params=FlipParams,
         summary="Mirrors images top to bottom",
+        reference="torchvision.transforms.v2.functional.vertical_flip",
     )
     yield icf.Transform(
         name="random-crop",
         factory="icf_augment.geometry:build_random_crop",
         params=RandomCropParams,
         summary="Shifts images by cropping them to the network's size at a random place, after padding",
+        reference="numpy.pad and slices",
     )
     yield icf.Transform(
         name="erasing",
         factory="icf_augment.erasing:build_erasing",
         params=ErasingParams,
         summary="Erases a square (cutout) or a random rectangle (random erasing)",
+        source="DeVries and Taylor 2017, arXiv:1708.04552; Zhong et al. 2017, arXiv:1708.04896",
+        reference="counts of pixels",
     )
     yield icf.Transform(
         name="brightness-contrast",
         factory="icf_augment.colour:build_brightness_contrast",
         params=BrightnessContrastParams,
         summary="Changes brightness and contrast",
+        reference="the formula in numpy",
     )
 
 
@@ -174,6 +180,8 @@ def icf_mixers() -> Iterable[icf.Mixer]:
         factory="icf_augment.mixing:build_mixup",
         params=MixParams,
         summary="Weighted mean of each image and another one (MixUp, Zhang et al. 2018)",
+        source="Zhang et al. 2018, arXiv:1710.09412",
+        reference="timm.data.mixup, and the Beta distribution of scipy",
         examples=({"probability": 1.0}, {"probability": 1.0, "partners": "same-label"}),
     )
     yield icf.Mixer(
@@ -182,6 +190,8 @@ def icf_mixers() -> Iterable[icf.Mixer]:
         factory="icf_augment.mixing:build_cutmix",
         params=CutMixParams,
         summary="Replaces a place of each image by that of another one (CutMix, Yun et al. 2019)",
+        source="Yun et al. 2019, arXiv:1905.04899",
+        reference="timm.data.mixup.rand_bbox, and counts of pixels",
         examples=(
             {"probability": 1.0},
             {"probability": 1.0, "direction": "vertical", "share": 0.5},

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import icf
+from icf.boxes import read_box
 from icf.tables import Report, Row, Table, leaves_folder, read_table
 from icf_images.plugin import CsvParams
 from icf_images.submission import read_submission, submission_values
@@ -41,6 +42,7 @@ def load_csv(params: CsvParams, ctx: icf.DatasetContext) -> icf.DatasetContent: 
     targets = _targets(params, everything, classes, report)
     groups = _groups(params, everything, report)
     folds = _folds(params, rows, len(external), report)
+    boxes = _boxes(params, everything, report)
     test = _test_samples(params, report, notes)
     submission = _submission(params, classes, test, report, notes)
     if submission is not None and _several(params) and params.write_labels:
@@ -55,6 +57,7 @@ def load_csv(params: CsvParams, ctx: icf.DatasetContext) -> icf.DatasetContent: 
         groups=groups,
         folds=folds,
         scored=np.arange(len(everything)) < len(rows) if external else None,
+        boxes=boxes,
     )
     return icf.DatasetContent(classes=classes, train=train, test=test, submission=submission, notes=tuple(notes))
 
@@ -73,7 +76,7 @@ def _below(root: Path, name: str) -> Path:
 
 
 def _columns(params: CsvParams, *more: str | None) -> list[str]:
-    names = [params.image_column, params.id_column, *more]
+    names = [params.image_column, params.id_column, *more, *(params.box_columns or ())]
     return list(dict.fromkeys(name for name in names if name))
 
 
@@ -234,6 +237,18 @@ def _folds(params: CsvParams, rows: Sequence[ListedImage], external: int, report
     return np.array([*folds, *[-1] * external], np.int64)
 
 
+def _boxes(params: CsvParams, rows: Sequence[ListedImage], report: Report) -> icf.IntArray | None:
+    if params.box_columns is None:
+        return None
+    boxes = np.zeros((len(rows), 4), np.int64)
+    for place, row in enumerate(rows):
+        try:
+            boxes[place] = read_box(row.row, params.box_columns, params.box_form)
+        except ValueError as error:
+            report.add(row.row.where, str(error))
+    return boxes
+
+
 def _test_samples(params: CsvParams, report: Report, notes: list[str]) -> icf.Samples | None:
     if params.test_csv is not None:
         return _test_from_csv(params, params.test_csv, report, notes)
@@ -250,7 +265,8 @@ def _test_from_csv(params: CsvParams, name: str, report: Report, notes: list[str
     folder = params.image_folder if params.test_folder is None else params.test_folder
     listed = _listed(params, table, folder, report)
     rows = _without_duplicates(params, table, listed, report, notes)
-    return icf.Samples(ids=[row.id for row in rows], images=[row.path for row in rows])
+    boxes = _boxes(params, rows, report)
+    return icf.Samples(ids=[row.id for row in rows], images=[row.path for row in rows], boxes=boxes)
 
 
 def _test_from_folder(params: CsvParams, name: str, report: Report, notes: list[str]) -> icf.Samples:

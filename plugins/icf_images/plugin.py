@@ -1,15 +1,20 @@
-"""Data sets from your own image files: a folder per class, or a CSV file that names images and labels."""
+"""Your own image files: data sets of a folder per class or of a CSV file, and what is done to every image alike."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 import icf
+from icf.boxes import BoxForm
+
+Column = Annotated[str, Field(min_length=1)]
+Side = Annotated[int, Field(ge=1, le=65535)]
+Tiles = Annotated[int, Field(ge=1, le=64)]
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
@@ -104,6 +109,15 @@ class CsvParams(icf.Params):
     write_labels: bool = Field(
         False, description="where an image can have any number of labels: submit 0 or 1 for each, not probabilities"
     )
+    box_columns: tuple[Column, Column, Column, Column] | None = Field(
+        None,
+        description="columns with the part of the image that is used, in pixels, in the table and in test_csv; whole "
+        "images when not given. What reaches over the edge is left off",
+    )
+    box_form: BoxForm = Field(
+        "corners",
+        description="what box_columns hold: 'corners' left, top, right, bottom; 'size' left, top, width, height",
+    )
     classes: tuple[str, ...] | None = Field(
         None, min_length=2, description="class names in their order; the sorted labels when not given"
     )
@@ -131,7 +145,80 @@ class CsvParams(icf.Params):
             raise ValueError("label_columns name the labels; leave out label_separator and classes")
         if self.sample_submission and not (self.test_csv or self.test_folder):
             raise ValueError("sample_submission needs test_csv or test_folder, which say where its images are")
+        if self.box_columns and self.test_folder and not self.test_csv:
+            raise ValueError("box_columns needs test_csv, which says where the boxes of test images are")
         return self
+
+
+class CentreCropParams(icf.Params):
+    """How much of the middle of an image is kept."""
+
+    size: tuple[Side, Side] | None = Field(
+        None, description="height and width in pixels; a side that is shorter stays as it is"
+    )
+    share: float | None = Field(None, gt=0.0, le=1.0, description="part of each side, instead of size")
+
+    @model_validator(mode="after")
+    def _has_one(self) -> CentreCropParams:
+        if (self.size is None) == (self.share is None):
+            raise ValueError("needs size or share, and not both")
+        return self
+
+
+class ClaheParams(icf.Params):
+    """How local contrast is equalised."""
+
+    clip_limit: float = Field(
+        2.0, gt=0.0, le=100.0, description="greatest contrast, as a multiple of that of an even histogram"
+    )
+    tiles: tuple[Tiles, Tiles] = Field((8, 8), description="rows and columns of tiles that are equalised")
+
+
+class GreyWorldParams(icf.Params):
+    """There is nothing to choose."""
+
+
+class BrightnessContrastParams(icf.Params):
+    """Which brightness and contrast every image gets."""
+
+    brightness: float = Field(128.0, ge=0.0, le=255.0, description="mean of all values of an image, 0 to 255")
+    contrast: float = Field(64.0, gt=0.0, le=255.0, description="standard deviation of all values of an image")
+
+
+@icf.hookimpl
+def icf_transforms() -> Iterator[icf.Transform]:
+    """Yield what is done to every image alike, in transforms.shared."""
+    yield icf.Transform(
+        name="centre-crop",
+        factory="icf_images.geometry:build_centre_crop",
+        params=CentreCropParams,
+        summary="Keeps the middle of an image",
+        reference="torchvision.transforms.v2.functional.center_crop",
+        examples=({"size": [30, 24]}, {"share": 0.8}),
+    )
+    yield icf.Transform(
+        name="clahe",
+        factory="icf_images.light:build_clahe",
+        params=ClaheParams,
+        summary="Equalises the contrast of each part of an image (CLAHE, Zuiderveld 1994)",
+        source="Zuiderveld 1994, Graphics Gems IV",
+        reference="albumentations.CLAHE and cv2.createCLAHE",
+    )
+    yield icf.Transform(
+        name="grey-world",
+        factory="icf_images.light:build_grey_world",
+        params=GreyWorldParams,
+        summary="Takes out the tint of the light: all channels get one mean (grey world, Buchsbaum 1980)",
+        source="Buchsbaum 1980, J. Franklin Institute 310",
+        reference="the formula in numpy",
+    )
+    yield icf.Transform(
+        name="brightness-contrast",
+        factory="icf_images.light:build_brightness_contrast",
+        params=BrightnessContrastParams,
+        summary="Gives every image the same mean and standard deviation",
+        reference="the formula in numpy",
+    )
 
 
 @icf.hookimpl

@@ -117,6 +117,8 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_torchvision.transforms:build_transform",
         params=TransformParams,
         summary="Any image transform of torchvision.transforms.v2",
+        source="torchvision",
+        reference="the class itself, for every class of torchvision.transforms.v2",
         examples=(
             {"op": "ColorJitter", "args": {"brightness": 0.3}},
             {"op": "RandomCrop", "args": {"size": 24}},
@@ -128,22 +130,30 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_torchvision.transforms:build_rand_augment",
         params=RandAugmentParams,
         summary="A few random operations of one strength (RandAugment, Cubuk et al. 2020)",
+        source="Cubuk et al. 2020, arXiv:1909.13719",
+        reference="torchvision.transforms.v2.RandAugment",
     )
     yield icf.Transform(
         name="trivial-augment",
         factory="icf_torchvision.transforms:build_trivial_augment",
         params=PolicyParams,
         summary="One random operation of random strength (TrivialAugment, Müller and Hutter 2021)",
+        source="Müller and Hutter 2021, arXiv:2103.10158",
+        reference="torchvision.transforms.v2.TrivialAugmentWide",
     )
     yield icf.Transform(
         name="auto-augment",
         factory="icf_torchvision.transforms:build_auto_augment",
         params=AutoAugmentParams,
         summary="A random one of the pairs of operations that were found by a search (AutoAugment, Cubuk et al. 2019)",
+        source="Cubuk et al. 2019, arXiv:1805.09501",
+        reference="torchvision.transforms.v2.AutoAugment",
     )
     yield icf.Transform(
         name="aug-mix",
         factory="icf_torchvision.transforms:build_aug_mix",
         params=AugMixParams,
         summary="Weighted mean of an image and of chains of random operations on it (AugMix, Hendrycks et al. 2020)",
+        source="Hendrycks et al. 2020, arXiv:1912.02781",
+        reference="torchvision.transforms.v2.AugMix",
     )

@@ -136,13 +136,17 @@ PARTS = """
     calls = count()
 
     ROWS = 40
+    BOX = [1, 0, 7, 9]
     TARGETS = np.array([0, 0, 0, 1] * 10)
     LEVELS = np.array([40, 200])
     FOLDS = np.arange(ROWS) // 2 % 2
     SCORED = np.ones(ROWS, bool)
 
     def draw(targets):
-        return np.broadcast_to(LEVELS[targets].astype(np.uint8)[:, None, None, None], (len(targets), 9, 7, 3)).copy()
+        levels = LEVELS[targets].astype(np.uint8)[:, None, None, None]
+        images = np.broadcast_to(levels, (len(targets), 9, 7, 3)).copy()
+        images[:, :, 0] = 255  # outside of the boxes
+        return images
 
     def build_dataset(params, ctx):
         contexts["dataset"].append(ctx)
@@ -152,10 +156,11 @@ PARTS = """
             targets=TARGETS,
             groups=[f"person{row // 2}" for row in range(ROWS)],
             folds=FOLDS,
+            boxes=np.tile(BOX, (ROWS, 1)),
             scored=SCORED,
             numbers={"brightness": LEVELS[TARGETS].astype(float)},
         )
-        test = icf.Samples(ids=["t0", "t1"], images=draw(np.array([0, 1])))
+        test = icf.Samples(ids=["t0", "t1"], images=draw(np.array([0, 1])), boxes=np.tile(BOX, (2, 1)))
         form = icf.SubmissionFormat(id_column="ImageID", columns=("ans",), ids=("t1", "t0", "t1"), values=(10, 20))
         return icf.DatasetContent(
             classes=("low", "high"),
@@ -371,7 +376,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         result = run_pipeline(load_plan(recipe, plugin_files=[code]), folder / "runs", place_inline, Silent())
         import probe_parts  # type: ignore[import-not-found]
 
-        predict_images(result.run_dir, probe_parts.draw(np.array([0])), read_local_plugins([code]))
+        boxes = np.array([probe_parts.BOX])
+        predict_images(result.run_dir, probe_parts.draw(np.array([0])), read_local_plugins([code]), boxes)
         with pytest.MonkeyPatch.context() as inner:
             lines: list[str] = []
             inner.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(map(str, words))))
@@ -437,6 +443,7 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "Samples.images": lambda w: w.parts.levels_seen == {40, 200},
     "Samples.targets": lambda w: w.table("oof.parquet")["target"].tolist() == w.parts.TARGETS.tolist(),
     "Samples.groups": lambda w: len(set(w.table("split.parquet")["group"])) == w.parts.ROWS // 2,
+    "Samples.boxes": lambda w: 255 not in w.parts.levels_seen,
     "Samples.folds": lambda w: w.table("split.parquet")["fold"].tolist() == w.parts.FOLDS.tolist(),
     "SubmissionFormat.id_column": lambda w: w.submission[0][0] == "ImageID",
     "SubmissionFormat.columns": lambda w: w.submission[0][1:] == ["ans"],
@@ -487,9 +494,9 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "TransformContext.image_size": lambda w: all_equal(w.transform, "image_size", (6, 8)),
     "TransformContext.channels": lambda w: all_equal(w.transform, "channels", 3),
     "MixerContext.num_classes": lambda w: all_equal(w.mixer, "num_classes", 2),
-    "MixerContext.classes": lambda w: all_equal(w.mixer, "classes", ("low", "high")),
     "MixerContext.image_size": lambda w: all_equal(w.mixer, "image_size", (6, 8)),
     "MixerContext.channels": lambda w: all_equal(w.mixer, "channels", 3),
+    "MixerContext.classes": lambda w: all_equal(w.mixer, "classes", ("low", "high")),
     "MetricContext.num_classes": lambda w: all_equal(w.metric, "num_classes", 2),
     "MixerContext.targets": lambda w: all_equal(w.mixer, "targets", "classes"),
     "EnsemblerContext.targets": lambda w: all_equal(w.ensembler, "targets", "classes"),

@@ -80,7 +80,11 @@ EXAMPLES = {
         "transform/erasing": [{}, {"p": 0.0}],
         "transform/brightness-contrast": [{}, {"brightness": 0.0, "contrast": 0.0}],
     },
-    "images": {"dataset/folder": make_folders, "dataset/csv": make_table},
+    "images": {
+        "dataset/folder": make_folders,
+        "dataset/csv": make_table,
+        "transform/centre-crop": [{"size": [30, 24]}, {"share": 0.8}],
+    },
     "torchvision": {
         "dataset/fashion-mnist": make_idx,
         "transform/transform": [

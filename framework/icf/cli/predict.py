@@ -7,18 +7,27 @@ import glob
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from icf.boxes import Box, BoxForm, read_box
 from icf.cli.options import PluginFiles, make_console, to_json
 from icf.errors import IcfError, Problem, ProblemsError
 from icf.formats import format_count
 from icf.local import read_local_plugins
 from icf.memory import keep_memory
+from icf.tables import Report, read_table
 
 if TYPE_CHECKING:
+    from icf.components import IntArray
     from icf.pipeline.predict import Predictions
+
+BOX_COLUMNS: dict[BoxForm, tuple[str, str, str, str]] = {
+    "corners": ("left", "top", "right", "bottom"),
+    "size": ("x", "y", "width", "height"),
+}
+WHOLE: Literal["whole"] = "whole"
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """What counts as an image in a folder; a file that is named itself may have any suffix."""
@@ -37,6 +46,15 @@ def predict(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write predictions as one JSON object.")] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to show for each image.")] = 3,
+    boxes: Annotated[
+        str | None,
+        typer.Option(
+            "--boxes",
+            metavar="FILE.csv|whole",
+            help="What to crop images to, if the run did: columns image, left, top, right, bottom (or x, y, width,"
+            " height); 'whole': they are cropped already.",
+        ),
+    ] = None,
     plugin: PluginFiles = None,
 ) -> None:
     """Predict images with all folds of a finished run. Exits with 1 if any image could not be read.
@@ -48,11 +66,12 @@ def predict(
     run_dir = find_run_dir(run_folder)
     paths = find_images(images)
     local = read_local_plugins(plugin or ())
+    cuts = read_boxes(Path(boxes), paths) if boxes not in (None, WHOLE) else boxes
     from icf.pipeline.predict import predict_images
 
     if run_dir != run_folder:
         print(f"run folder {run_dir}", file=sys.stderr)
-    found = predict_images(run_dir, paths, local)
+    found = predict_images(run_dir, paths, local, cuts)
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
     if output is not None:
@@ -103,6 +122,35 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
     if problems:
         raise ProblemsError("images that can't be found", problems)
     return list(dict.fromkeys(found))
+
+
+def read_boxes(file: Path, images: Sequence[Path]) -> IntArray:
+    """Return the box of each image, int64 [N, 4]; paths in the file start from its folder.
+
+    Raises:
+        DataError: the file can't be read, or lacks a column.
+        BadImagesError: with every image without a box, and every box that makes no sense.
+    """
+    import numpy as np
+
+    report = Report()
+    table = read_table(file, report)
+    form: BoxForm = "size" if "width" in table.columns else "corners"
+    table.require("image", *BOX_COLUMNS[form])
+    found: dict[Path, Box] = {}
+    for row in table.rows:
+        path = (file.parent / row["image"]).resolve()
+        if path in found:
+            report.add(row.where, f"{row['image']!r} has a box already; predict its boxes one after the other")
+        try:
+            found[path] = read_box(row, BOX_COLUMNS[form], form)
+        except ValueError as error:
+            report.add(row.where, str(error))
+    for image in images:
+        if image.resolve() not in found and not report.problems:
+            report.add(image, f"has no box in {file}")
+    report.stop("boxes that can't be used")
+    return np.array([found[image.resolve()] for image in images], np.int64)
 
 
 def _expand(argument: str) -> list[Path]:

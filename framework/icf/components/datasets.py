@@ -30,6 +30,11 @@ class Samples:
     folds: IntArray | None = None
     """The fold in which a row validates, int64 [N], for ``split.method = "predefined"``."""
 
+    boxes: IntArray | None = None
+    """The part of each image that is used: left, top, right, bottom in pixels of the upright image, int64 [N, 4], right
+    and bottom outside of it. Images are cropped to it before anything else. Training and test rows both have them, or
+    neither; None: whole images."""
+
     scored: BoolArray | None = None
     """Whether a row may be validated, bool [N]; rows of others are only trained on, and never in a fold that validates
     their group. None: all may."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from icf.components import FloatArray, PixelArray
-from icf.errors import BadImagesError, IcfError, Problem
+from icf.components import FloatArray, IntArray, PixelArray
+from icf.errors import BadImagesError, IcfError, Problem, UsageError
 from icf.local import LocalPlugin, match_local_plugins, restore_local_plugins
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.data.stored_images import store_images
@@ -42,11 +43,18 @@ class Predictions:
 
 
 def predict_images(
-    run_dir: Path, images: Sequence[Path] | PixelArray, local: Sequence[LocalPlugin] = ()
+    run_dir: Path,
+    images: Sequence[Path] | PixelArray,
+    local: Sequence[LocalPlugin] = (),
+    boxes: IntArray | Literal["whole"] | None = None,
 ) -> Predictions:
     """Predict images with every fold of a run; ``local`` are the plugin files and folders that a person named.
 
+    ``boxes``, int64 [N, 4], are what images are cropped to, for a run whose images were: left, top, right and bottom in
+    pixels. "whole" says that they are cropped already.
+
     Raises:
+        UsageError: there are boxes, but the run used whole images, or the other way round.
         PluginError: the run needs a file or folder that was not named, or that has changed.
         IcfError: the folder holds no finished run.
         BadImagesError: not one of the images can be read.
@@ -59,7 +67,9 @@ def predict_images(
     outputs = [read_output(metadata["output"]) for metadata in described]
     metadata = described[0]
     spec = Preprocessing.model_validate(metadata["preprocessing"])
-    cache = store_images(plan, images, spec, lambda _done, _total: None)
+    _check_boxes(spec, boxes)
+    cut = None if isinstance(boxes, str) else boxes
+    cache = store_images(plan, images, spec, lambda _done, _total: None, boxes=cut)
     rows = np.array([row for row in range(len(images)) if row not in cache.errors], dtype=np.int64)
     bad = list_errors(cache, images)
     if not len(rows):
@@ -79,6 +89,16 @@ def predict_images(
     return Predictions(
         tuple(metadata["classes"]), tuple(names), combine(plan, list(members), outputs[0].targets), tuple(bad), notes
     )
+
+
+def _check_boxes(spec: Preprocessing, boxes: IntArray | Literal["whole"] | None) -> None:
+    if spec.boxes and boxes is None:
+        raise UsageError(
+            "the images of this run were cropped to boxes, and so must be those that it predicts: --boxes FILE.csv,"
+            " with columns image, left, top, right, bottom; or --boxes whole for images that are cropped already"
+        )
+    if boxes is not None and not spec.boxes:
+        raise UsageError("this run used whole images, so those that it predicts can't be cropped; leave out --boxes")
 
 
 def _needed_plugins(plan: Plan) -> tuple[LocalPlugin, ...]:

@@ -29,6 +29,8 @@ def check_content(content: DatasetContent) -> None:
             faults.append("test rows: targets are of another kind than those of the training rows")
         if len(content.test) == 0:
             faults.append("there is no test row; a data set without them has no test part")
+        if (content.test.boxes is None) != (content.train.boxes is None):
+            faults.append("only one of training and test rows has boxes; both must, or neither")
     if len(content.train) == 0:
         faults.append("there is no training row; look at dataset.root and the names of columns and folders")
     if len(set(content.classes)) != len(content.classes):
@@ -54,6 +56,7 @@ def _check_samples(samples: Samples, what: str, num_classes: int) -> list[str]:
     ):
         if values is not None and len(values) != len(samples):
             faults.append(f"{what}: {len(samples)} ids but {len(values)} {name}")
+    faults += [f"{what}: {fault}" for fault in _check_boxes(samples)]
     if samples.scored is not None and np.asarray(samples.scored).dtype != np.bool_:
         faults.append(f"{what}: scored must be true or false for each row")
     if samples.targets is not None and len(samples.targets):
@@ -64,6 +67,16 @@ def _check_samples(samples: Samples, what: str, num_classes: int) -> list[str]:
         elif targets.dtype.kind not in "iu" or not 0 <= targets.min() <= targets.max() < num_classes:
             faults.append(f"{what}: targets must be whole numbers in 0..{num_classes - 1}")
     return faults
+
+
+def _check_boxes(samples: Samples) -> list[str]:
+    if samples.boxes is None:
+        return []
+    boxes = np.asarray(samples.boxes)
+    if boxes.dtype.kind not in "iu" or boxes.shape != (len(samples), 4):
+        return [f"boxes must be whole numbers [{len(samples)}, 4], not {boxes.dtype} {list(boxes.shape)}"]
+    empty = np.flatnonzero((boxes[:, 0] >= boxes[:, 2]) | (boxes[:, 1] >= boxes[:, 3]))
+    return [f"{len(empty)} boxes are empty, for example that of {samples.ids[empty[0]]!r}"] if len(empty) else []
 
 
 def _check_images(images: Sequence[Path] | PixelArray) -> list[str]:

@@ -123,7 +123,7 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
     check_kind(plan, kind)
     output = choose_output(plan.recipe.targets, attributes, content.train.numbers, kind)
     info = plan.model.inspect_model(_describe_model_context(plan, content, output))
-    spec = describe_preprocessing(plan, info, _find_size(content.train.images))
+    spec = describe_preprocessing(plan, info, _find_size(content.train.images), content.train.boxes is not None)
     train = _store(plan, content.train, spec, "train images", progress, find_scale(plan, spec))
     test = _store(plan, content.test, spec, "test images", progress) if content.test is not None else None
     skipped = _find_bad_images(plan, content, train, test)
@@ -196,7 +196,10 @@ def _find_size(images: Sequence[Path] | PixelArray) -> tuple[int, int] | None:
 def _store(
     plan: Plan, samples: Samples, spec: Preprocessing, what: str, progress: StageProgress, scale: float = 1.0
 ) -> PixelCache:
-    return store_images(plan, samples.images, spec, lambda done, total: progress(what, done, total), scale)
+    def tell(done: int, total: int) -> None:
+        progress(what, done, total)
+
+    return store_images(plan, samples.images, spec, tell, scale, samples.boxes)
 
 
 def _find_bad_images(plan: Plan, content: DatasetContent, train: PixelCache, test: PixelCache | None) -> list[Problem]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from icf.components import BatchTransform, IntArray, ModelInfo, PixelArray, TransformContext
 from icf.errors import IcfError
+from icf.pipeline.pixels.boxes import cut_box
 from icf.pipeline.pixels.decode import decode_image
 from icf.pipeline.pixels.resize import choose_reduction, fit
 from icf.pipeline.results.products import build_transform
@@ -19,10 +20,10 @@ from icf.plan import Choice, Plan
 
 
 class Preprocessing(BaseModel):
-    """Shared transforms, then resizing, then normalisation; stored with the weights.
+    """A crop to the row's box, shared transforms, resizing, normalisation, in this order; stored with the weights.
 
-    ``image_size`` is (height, width) in pixels; ``mean`` and ``std`` are per channel on the 0-1 scale,
-    and None until they are known from the data.
+    ``boxes`` tells whether images are cropped to boxes, which belong to the rows. ``image_size`` is (height, width) in
+    pixels; ``mean`` and ``std`` are per channel on the 0-1 scale, and None until they are known from the data.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class Preprocessing(BaseModel):
     shared: tuple[Choice, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    boxes: bool = False
 
     def enlarge(self, scale: float) -> Preprocessing:
         """Return the same for images whose sides are so many times as long."""
@@ -44,7 +46,9 @@ class Preprocessing(BaseModel):
         return TransformContext(image_size=self.image_size, channels=self.channels)
 
 
-def describe_preprocessing(plan: Plan, info: ModelInfo, data_size: tuple[int, int] | None) -> Preprocessing:
+def describe_preprocessing(
+    plan: Plan, info: ModelInfo, data_size: tuple[int, int] | None, boxes: bool = False
+) -> Preprocessing:
     """Resolve sizes and statistics: the recipe's, else the model's, else the data's."""
     section = plan.recipe.transforms
     size = section.image_size or info.image_size or data_size or (224, 224)
@@ -56,6 +60,7 @@ def describe_preprocessing(plan: Plan, info: ModelInfo, data_size: tuple[int, in
         shared=plan.shared_transforms,
         mean=_fit_channels(mean, section.channels, "transforms.mean"),
         std=_fit_channels(std, section.channels, "transforms.std"),
+        boxes=boxes,
     )
 
 
@@ -86,13 +91,16 @@ class Preprocessor:
             pixels, extent = _apply_shared(transform, pixels), None
         return fit(pixels, self._spec.image_size, self._spec.resize, extent)
 
-    def read(self, path: Path) -> tuple[PixelArray, str]:
-        """Return a file's preprocessed image, and its true format.
+    def read(self, path: Path, box: IntArray | None = None) -> tuple[PixelArray, str]:
+        """Return a file's preprocessed image, cropped to a box (left, top, right, bottom) first, and its true format.
 
         Raises:
-            UnreadableImageError: the file holds no image that can be decoded.
+            UnreadableImageError: the file holds no image that can be decoded, or nothing in its box.
             PluginError: a shared transform failed.
         """
+        if box is not None:  # its pixels are those of the whole image at full size
+            decoded = decode_image(path, self._spec.channels)
+            return self(cut_box(decoded.pixels, box)), decoded.format
         image = decode_image(path, self._spec.channels, self._choose_reduction)
         return self(image.pixels, image.extent), image.format
 

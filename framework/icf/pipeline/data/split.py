@@ -31,7 +31,7 @@ class Split:
     folds: IntArray
     groups: tuple[str, ...]
     warnings: tuple[str, ...]
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from icf.components import DatasetContent, DatasetContext
+from icf.components import DatasetContent, DatasetContext, IntArray
 from icf.errors import IcfError
 from icf.pipeline.cache import cache_dir
 from icf.pipeline.data.content import check_content
@@ -33,15 +34,23 @@ def read_content(plan: Plan) -> DatasetContent:
     return content
 
 
-def store_images(plan: Plan, images: Images, spec: Preprocessing, progress: Progress, scale: float = 1.0) -> PixelCache:
+def store_images(
+    plan: Plan,
+    images: Images,
+    spec: Preprocessing,
+    progress: Progress,
+    scale: float = 1.0,
+    boxes: IntArray | None = None,
+) -> PixelCache:
     """Decode images into the cache of this machine, if they are not there yet and the plan wants them there.
 
     With a ``scale`` above 1 they are stored in a larger size, too, which transforms of training have asked for.
     """
-    cache = fill_cache(images, spec, cache_dir() / "pixels", progress, plan.recipe.cache)
+    fill = partial(fill_cache, images, folder=cache_dir() / "pixels", progress=progress, section=plan.recipe.cache)
+    cache = fill(spec=spec, boxes=boxes)
     if scale == 1:
         return cache
-    large = fill_cache(images, spec.enlarge(scale), cache_dir() / "pixels", progress, plan.recipe.cache)
+    large = fill(spec=spec.enlarge(scale), boxes=boxes)
     source = TwoSizes(cache.source, large.source)
     return replace(cache, source=source, large=large, note=cache.note or large.note)
 
@@ -96,7 +105,9 @@ def _find_stored(facts: Mapping[str, str | None]) -> PixelSource | None:
 def _store_again(plan: Plan, content: DatasetContent, spec: Preprocessing, part: str, facts: Any) -> PixelSource:
     samples = content.train if part == "train" else content.test
     scale = find_scale(plan, spec) if "large_key" in facts else 1.0
-    cache = None if samples is None else store_images(plan, samples.images, spec, lambda _done, _total: None, scale)
+    cache = None
+    if samples is not None:
+        cache = store_images(plan, samples.images, spec, lambda _done, _total: None, scale, samples.boxes)
     if cache is None or describe_source(cache)["key"] != facts["key"]:
         raise IcfError(
             f"the {part} images on this machine are not those that the run was prepared with;"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from icf.components import PixelArray
+from icf.components import IntArray, PixelArray
 from icf.errors import IcfError, Problem
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.files import digest
+from icf.pipeline.pixels.boxes import digest_boxes
 from icf.pipeline.pixels.decode import describe_decoders
 from icf.pipeline.pixels.fill import fill_array, survey
 from icf.pipeline.pixels.fingerprint import fingerprint
@@ -52,8 +53,11 @@ def fill_cache(
     folder: Path,
     progress: Progress,
     section: Cache | None = None,
+    boxes: IntArray | None = None,
 ) -> PixelCache:
     """Return the cache of these images under this preprocessing; decode what is not there yet.
+
+    ``boxes``, int64 [N, 4], are what images are cropped to first.
 
     One process decodes, and others that want the same wait for it. Pixels appear under their name only when they are
     complete, so no reader meets half of them. Where they are not to be stored, or would not fit, every image
@@ -64,11 +68,12 @@ def fill_cache(
         PluginError: a shared transform failed.
     """
     section = section or Cache()
-    reader = ImageReader(images, spec)
+    reader = ImageReader(images, spec, boxes)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         contents = fingerprint(images, folder / "contents.bin")
-        files = CacheFiles(folder, digest(FORMAT, describe_decoders(), _describe_pixels(spec), contents))
+        parts = [FORMAT, describe_decoders(), _describe_pixels(spec), contents]
+        files = CacheFiles(folder, digest(*parts, *([] if boxes is None else [digest_boxes(boxes)])))
         return _open_or_fill(reader, files, progress, section)
     except OSError as error:
         raise IcfError(
@@ -78,7 +83,7 @@ def fill_cache(
 
 
 def _describe_pixels(spec: Preprocessing) -> dict[str, object]:
-    return spec.model_dump(mode="json", exclude={"mean", "std"})
+    return spec.model_dump(mode="json", exclude={"mean", "std", "boxes"})
 
 
 def _open_or_fill(reader: ImageReader, files: CacheFiles, progress: Progress, section: Cache) -> PixelCache:

@@ -10,8 +10,9 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
-from icf.components import PixelArray
+from icf.components import IntArray, PixelArray
 from icf.pipeline.data.preprocess import Preprocessing, Preprocessor
+from icf.pipeline.pixels.boxes import cut_box
 from icf.pipeline.pixels.decode import to_pixels
 
 Images: TypeAlias = "Sequence[Path] | PixelArray"
@@ -21,8 +22,9 @@ Images: TypeAlias = "Sequence[Path] | PixelArray"
 class ImageReader:
     """Reads preprocessed images; several threads may use it at once."""
 
-    def __init__(self, images: Images, spec: Preprocessing) -> None:
+    def __init__(self, images: Images, spec: Preprocessing, boxes: IntArray | None = None) -> None:
         self.images = images
+        self.boxes = boxes
         self.shape = (len(images), *spec.image_size, spec.channels)
         self._spec = spec
 
@@ -34,13 +36,15 @@ class ImageReader:
         """Return uint8 [H, W, C], and the format of the file, "" for an array's.
 
         Raises:
-            UnreadableImageError: the file holds no image that can be decoded.
+            UnreadableImageError: the file holds no image that can be decoded, or nothing in its box.
             PluginError: a shared transform failed.
         """
         image = self.images[row]
+        box = None if self.boxes is None else self.boxes[row]
         if isinstance(image, Path):
-            return self._preprocess.read(image)
-        return self._preprocess(_fit_channels(image, self._spec.channels)), ""
+            return self._preprocess.read(image, box)
+        pixels = _fit_channels(image, self._spec.channels)
+        return self._preprocess(pixels if box is None else cut_box(pixels, box)), ""
 
 
 def _fit_channels(image: PixelArray, channels: int) -> PixelArray:
