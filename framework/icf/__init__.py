@@ -41,6 +41,7 @@ from icf.components import (
     Scheduler,
     SchedulerContext,
     SubmissionFormat,
+    TargetKind,
     Transform,
     TransformContext,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "Scheduler",
     "SchedulerContext",
     "SubmissionFormat",
+    "TargetKind",
     "Transform",
     "TransformContext",
     "did_you_mean",

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from icf.components import ModelInfo
+from icf.components import ModelInfo, TargetKind
 from icf.errors import IcfError, PluginError, one_line
 from icf.nested import bind_nested
 from icf.params import Params
@@ -39,6 +39,7 @@ class Choice(Frozen):
     version: str
     inspect: str | None = None
     maximize: bool = True
+    targets: tuple[TargetKind, ...] = ("classes",)
     local_code: bool = False
     nested: dict[str, Choice] = {}
 

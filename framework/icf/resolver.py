@@ -97,6 +97,7 @@ def _make_choice(entry: Entry, params: Params, table: ComponentTable, nested: Ma
         version=entry.plugin.version,
         inspect=getattr(descriptor, "inspect", None),
         maximize=getattr(descriptor, "maximize", True),
+        targets=descriptor.targets,
         local_code=descriptor.local_code,
         nested={toml_path(*place): choice for place, choice in nested.items()},
     )

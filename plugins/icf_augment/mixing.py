@@ -127,6 +127,8 @@ def build_cutmix(params: CutMixParams, ctx: icf.MixerContext) -> CutMix:
 def _build_partners(name: str, params: MixParams, ctx: icf.MixerContext) -> Partners | Strangers:
     if params.partners == "any":
         return Partners()
+    if ctx.targets == "labels":
+        raise icf.PluginError(f"{name}: partners = '{params.partners}' needs one class of each image; use 'any'")
     if params.partners == "same-label":
         return Partners(torch.arange(ctx.num_classes))
     if params.partners == "other-label":

@@ -176,6 +176,7 @@ def icf_mixers() -> Iterable[icf.Mixer]:
     """Offer the ways to mix images of a batch."""
     yield icf.Mixer(
         name="mixup",
+        targets=("classes", "labels"),
         factory="icf_augment.mixing:build_mixup",
         params=MixParams,
         summary="Weighted mean of each image and another one (MixUp, Zhang et al. 2018)",
@@ -185,6 +186,7 @@ def icf_mixers() -> Iterable[icf.Mixer]:
     )
     yield icf.Mixer(
         name="cutmix",
+        targets=("classes", "labels"),
         factory="icf_augment.mixing:build_cutmix",
         params=CutMixParams,
         summary="Replaces a place of each image by that of another one (CutMix, Yun et al. 2019)",

@@ -33,6 +33,7 @@ def icf_ensemblers() -> Iterable[icf.Ensembler]:
     """Yield the votes."""
     yield icf.Ensembler(
         name="soft-vote",
+        targets=("classes", "labels"),
         factory="icf_ensemble.votes:soft_vote",
         params=SoftVoteParams,
         summary="Mean of the members' probabilities, weighted on request",

@@ -21,14 +21,15 @@ SUM_TOLERANCE = 1e-3
 
 
 class SoftVote:
-    """The mean of the members' probabilities, each with its weight.
+    """The mean of the members' probabilities, each with its weight; those of labels need not sum to one.
 
     Raises PluginError if the number of weights is not the number of members; no weights weigh all alike.
     """
 
-    def __init__(self, num_classes: int, weights: Sequence[float] = ()) -> None:
+    def __init__(self, num_classes: int, weights: Sequence[float] = (), *, of_labels: bool = False) -> None:
         self.num_classes = num_classes
         self.weights = tuple(weights)
+        self.of_labels = of_labels
 
     def fit(self, members: icf.FloatArray, targets: icf.IntArray) -> None:  # noqa: ARG002
         """Check the members; there is nothing to learn."""
@@ -36,12 +37,14 @@ class SoftVote:
 
     def combine(self, members: icf.FloatArray) -> icf.FloatArray:
         """Return the weighted mean [N, K] of members [M, N, K]."""
-        _check_members(members, self.num_classes)
+        _check_members(members, self.num_classes, of_labels=self.of_labels)
         if self.weights and len(self.weights) != len(members):
             raise icf.PluginError(
                 f"weights: {len(self.weights)} are given, but the ensemble has {len(members)} members; "
                 "give one number per member, or none"
             )
+        if self.of_labels:
+            return np.asarray(np.average(members, axis=0, weights=self.weights or None))
         return _normalise(np.tensordot(self.weights or np.ones(len(members)), members, axes=1))
 
 
@@ -77,7 +80,7 @@ class HardVote:
 
 def soft_vote(params: SoftVoteParams, ctx: icf.EnsemblerContext) -> icf.Combiner:
     """Build the soft vote."""
-    return SoftVote(ctx.num_classes, params.weights)
+    return SoftVote(ctx.num_classes, params.weights, of_labels=ctx.targets == "labels")
 
 
 def hard_vote(_params: icf.Params, ctx: icf.EnsemblerContext) -> icf.Combiner:
@@ -89,12 +92,16 @@ def _normalise(probabilities: icf.FloatArray) -> icf.FloatArray:
     return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def _check_members(members: icf.FloatArray, num_classes: int) -> None:
+def _check_members(members: icf.FloatArray, num_classes: int, *, of_labels: bool = False) -> None:
     if members.ndim != 3 or len(members) == 0 or members.shape[2] != num_classes:
         raise icf.DataError(
             f"the members have the shape {members.shape}; (members, rows, {num_classes} classes) is needed, "
             "with at least one member"
         )
+    if of_labels:
+        if not ((members >= 0) & (members <= 1)).all():
+            raise icf.DataError("probabilities of labels must be numbers from 0 to 1")
+        return
     wrong = ~(np.abs(members.sum(axis=2) - 1) <= SUM_TOLERANCE) | ~(members >= 0).all(axis=2)
     if wrong.any():
         member, row = np.argwhere(wrong)[0]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +34,10 @@ def load_csv(params: CsvParams, ctx: icf.DatasetContext) -> icf.DatasetContent: 
     report = Report()
     notes: list[str] = []
     table = read_table(_below(params.root, params.csv), report)
-    table.require(*_columns(params, params.label_column, params.group_column, params.fold_column))
+    table.require(*_columns(params, *_label_columns(params), params.group_column, params.fold_column))
     rows = _labelled(params, table, report, notes)
     external = _external(params, rows, report, notes)
-    classes = params.classes or sort_classes({row.row[params.label_column] for row in rows})
+    classes = params.label_columns or params.classes or sort_classes(_find_labels(params, rows))
     everything = [*rows, *external]
     targets = _targets(params, everything, classes, report)
     groups = _groups(params, everything, report)
@@ -45,6 +45,8 @@ def load_csv(params: CsvParams, ctx: icf.DatasetContext) -> icf.DatasetContent: 
     boxes = _boxes(params, everything, report)
     test = _test_samples(params, report, notes)
     submission = _submission(params, classes, test, report, notes)
+    if submission is not None and _several(params) and params.write_labels:
+        submission = replace(submission, values=(0, 1))
     report.stop(f"The data set in {params.root} can't be used")
     if len(classes) < 2:
         raise icf.DataError(f"{table.path} has only the class {classes}; at least two are needed")
@@ -86,7 +88,7 @@ def _labelled(params: CsvParams, table: Table, report: Report, notes: list[str])
     listed = _listed(params, table, params.image_folder, report)
     complete = []
     for image in listed:
-        if image.row[params.label_column]:
+        if _several(params) or image.row[params.label_column]:
             complete.append(image)
         else:
             report.add(image.row.where, f"the label (column {params.label_column!r}) is missing")
@@ -100,7 +102,7 @@ def _external(params: CsvParams, rows: Sequence[ListedImage], report: Report, no
     if params.external_csv is None:
         return []
     table = read_table(_below(params.root, params.external_csv), report)
-    table.require(*_columns(params, params.label_column, params.group_column))
+    table.require(*_columns(params, *_label_columns(params), params.group_column))
     external = _labelled(params, table, report, notes)
     taken = {row.id: row.row.where for row in rows}
     for row in external:
@@ -172,11 +174,49 @@ def _duplicate_message(params: CsvParams, name: str, rows: Sequence[ListedImage]
 
 def _targets(params: CsvParams, rows: Sequence[ListedImage], classes: Sequence[str], report: Report) -> icf.IntArray:
     index = {name: target for target, name in enumerate(classes)}
+    if _several(params):
+        labels = [_read_labels(params, row, index, report) for row in rows]
+        return np.array(labels, np.int64).reshape(len(rows), len(classes))
     for row in rows:
         label = row.row[params.label_column]
         if label not in index:
             report.add(row.row.where, f"label {label!r} is not one of {', '.join(map(repr, classes))}")
     return np.array([index.get(row.row[params.label_column], -1) for row in rows], np.int64)
+
+
+def _several(params: CsvParams) -> bool:
+    """Tell whether an image can have any number of labels."""
+    return params.label_columns is not None or params.label_separator is not None
+
+
+def _label_columns(params: CsvParams) -> tuple[str, ...]:
+    return params.label_columns or (params.label_column,)
+
+
+def _split_labels(params: CsvParams, row: ListedImage) -> list[str]:
+    """Return the labels that stand in label_column; there may be none."""
+    cell = row.row[params.label_column]
+    parts = [cell] if params.label_separator is None else cell.split(params.label_separator)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _find_labels(params: CsvParams, rows: Sequence[ListedImage]) -> set[str]:
+    return {label for row in rows for label in _split_labels(params, row)}
+
+
+def _read_labels(params: CsvParams, row: ListedImage, index: Mapping[str, int], report: Report) -> list[int]:
+    """Return 0 or 1 for each label; what can't be read is reported."""
+    if params.label_columns is None:
+        found = _split_labels(params, row)
+        for label in found:
+            if label not in index:
+                report.add(row.row.where, f"label {label!r} is not one of {', '.join(map(repr, index))}")
+        return [int(label in found) for label in index]
+    cells = [row.row[column] for column in params.label_columns]
+    for column, cell in zip(params.label_columns, cells, strict=True):
+        if cell not in ("0", "1"):
+            report.add(row.row.where, f"column {column!r} must be 0 or 1, not {cell!r}")
+    return [int(cell == "1") for cell in cells]
 
 
 def _groups(params: CsvParams, rows: Sequence[ListedImage], report: Report) -> list[str] | None:
@@ -251,6 +291,8 @@ def _submission(
 ) -> icf.SubmissionFormat | None:
     if test is None:
         return None
+    if params.sample_submission is None and _several(params):
+        return icf.SubmissionFormat(id_column=params.id_column or params.image_column, columns=classes, ids=test.ids)
     if params.sample_submission is None:
         return icf.SubmissionFormat(
             id_column=params.id_column or params.image_column,

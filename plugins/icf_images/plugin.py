@@ -67,6 +67,16 @@ class CsvParams(icf.Params):
     csv: str = Field("train.csv", min_length=1, description="file with one row per labelled image")
     image_column: str = Field("image", min_length=1, description="column with the image's path")
     label_column: str = Field("label", min_length=1, description="column with the class")
+    label_columns: tuple[str, ...] | None = Field(
+        None,
+        min_length=2,
+        description="in place of label_column, columns of 0 and 1, one for each label: an image can have any number",
+    )
+    label_separator: str | None = Field(
+        None,
+        min_length=1,
+        description="what stands between the labels in label_column, such as ' ' or ';': an image can have any number",
+    )
     id_column: str | None = Field(
         None, min_length=1, description="column with the row's name; the image column when not given"
     )
@@ -95,6 +105,9 @@ class CsvParams(icf.Params):
     )
     sample_submission: str | None = Field(
         None, min_length=1, description="file that shows the columns and rows of a submission"
+    )
+    write_labels: bool = Field(
+        False, description="where an image can have any number of labels: submit 0 or 1 for each, not probabilities"
     )
     box_columns: tuple[Column, Column, Column, Column] | None = Field(
         None,
@@ -128,6 +141,8 @@ class CsvParams(icf.Params):
 
     @model_validator(mode="after")
     def _sample_has_images(self) -> CsvParams:
+        if self.label_columns and (self.label_separator or self.classes):
+            raise ValueError("label_columns name the labels; leave out label_separator and classes")
         if self.sample_submission and not (self.test_csv or self.test_folder):
             raise ValueError("sample_submission needs test_csv or test_folder, which say where its images are")
         if self.box_columns and self.test_folder and not self.test_csv:

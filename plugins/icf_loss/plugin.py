@@ -31,6 +31,14 @@ class CrossEntropyParams(icf.Params):
     )
 
 
+class BinaryParams(icf.Params):
+    """Parameters of the binary cross-entropy."""
+
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="How far targets of 0 and 1 move towards each other, a fraction"
+    )
+
+
 class FocalParams(icf.Params):
     """Parameters of the focal loss."""
 
@@ -147,6 +155,13 @@ def icf_losses() -> Iterable[icf.Loss]:
         summary="Cross-entropy, with label smoothing and class weights",
         source="label smoothing: Szegedy et al. 2016, arXiv:1512.00567",
         reference="torch.nn.CrossEntropyLoss",
+    )
+    yield icf.Loss(
+        name="binary-cross-entropy",
+        factory="icf_loss.labels:binary_cross_entropy",
+        params=BinaryParams,
+        targets=("classes", "labels"),
+        summary="Binary cross-entropy of each label, where an image can have any number; or of each class",
     )
     yield icf.Loss(
         name="focal",

@@ -1,5 +1,7 @@
 """Metrics of predicted classes: probabilities float64 [N, K] and targets int64 [N], all rows at once -> score.
 
+Some also take labels, of which a row can have any number: targets int64 [N, K] of 0 and 1.
+
 Each factory returns a function that takes both and returns the score. It raises DataError if there is
 no row, if the shapes do not fit, if a target is no class, or if a probability is not a number. Of equal
 probabilities in a row the first class counts as predicted, as numpy.argmax has it.
@@ -17,12 +19,15 @@ from icf_metric.rows import checked, count_confusion
 if TYPE_CHECKING:
     from icf_metric.plugin import AverageParams, KappaParams
 
+THRESHOLD = 0.5
+"""Probability from which on a label counts as predicted, where an image can have any number of them."""
+
 Counts = tuple[icf.IntArray, icf.IntArray, icf.IntArray]
 """Of each class [K]: rows that are found, rows that have it, rows that are predicted as it."""
 
 
 def accuracy(_params: icf.Params, ctx: icf.MetricContext) -> icf.MetricFunction:
-    """Build the accuracy: the share of rows whose most probable class is the target."""
+    """Build the accuracy: the share of rows whose most probable class is the target; of labels, whose are all right."""
     return checked(_accuracy, ctx.num_classes)
 
 
@@ -76,6 +81,8 @@ def matthews(_params: icf.Params, ctx: icf.MetricContext) -> icf.MetricFunction:
 
 
 def _accuracy(probabilities: icf.FloatArray, targets: icf.IntArray) -> float:
+    if targets.ndim == 2:
+        return float(((probabilities >= THRESHOLD) == targets).all(axis=1).mean())
     return np.count_nonzero(probabilities.argmax(axis=1) == targets) / len(targets)
 
 
@@ -92,6 +99,9 @@ def _macro_f1(probabilities: icf.FloatArray, targets: icf.IntArray) -> float:
 
 
 def _count(probabilities: icf.FloatArray, targets: icf.IntArray) -> Counts:
+    if targets.ndim == 2:
+        there = (probabilities >= THRESHOLD).astype(np.int64)
+        return (there & targets).sum(axis=0), targets.sum(axis=0), there.sum(axis=0)
     classes = probabilities.shape[1]
     predictions = probabilities.argmax(axis=1)
     hits = np.bincount(targets[predictions == targets], minlength=classes)

@@ -94,6 +94,7 @@ def icf_metrics() -> Iterable[icf.Metric]:
 def _of_classes() -> Iterable[icf.Metric]:
     yield icf.Metric(
         name="accuracy",
+        targets=("classes", "labels"),
         factory="icf_metric.metrics:accuracy",
         summary="Share of rows whose most probable class is the target",
         reference="sklearn.metrics.accuracy_score",
@@ -107,6 +108,7 @@ def _of_classes() -> Iterable[icf.Metric]:
     )
     yield icf.Metric(
         name="macro-f1",
+        targets=("classes", "labels"),
         factory="icf_metric.metrics:macro_f1",
         summary="Mean of the F1 scores of all classes; a class that is absent counts 0",
         source="van Rijsbergen 1979, Information Retrieval",
@@ -120,6 +122,7 @@ def _of_classes() -> Iterable[icf.Metric]:
         yield icf.Metric(
             name=name,
             factory=f"icf_metric.metrics:{name}",
+            targets=("classes", "labels"),
             params=AverageParams,
             summary=f"{what}: macro, micro, weighted, or of one class",
             source="van Rijsbergen 1979, Information Retrieval",
@@ -157,6 +160,7 @@ def _of_order() -> Iterable[icf.Metric]:
     )
     yield icf.Metric(
         name="roc-auc",
+        targets=("classes", "labels"),
         factory="icf_metric.ranking:roc_auc",
         params=RankedParams,
         summary="Area under the ROC curve of each class against the others",
@@ -166,6 +170,7 @@ def _of_order() -> Iterable[icf.Metric]:
     )
     yield icf.Metric(
         name="average-precision",
+        targets=("classes", "labels"),
         factory="icf_metric.ranking:average_precision",
         params=RankedParams,
         summary="Average precision of each class against the others",
@@ -200,6 +205,7 @@ def _of_order() -> Iterable[icf.Metric]:
 def _of_probabilities() -> Iterable[icf.Metric]:
     yield icf.Metric(
         name="log-loss",
+        targets=("classes", "labels"),
         factory="icf_metric.scoring:log_loss",
         summary="Mean negative logarithm of the target's probability, in nats",
         maximize=False,

@@ -88,7 +88,7 @@ def _average(
 ) -> float:
     scores, weights = [], []
     for label, column in enumerate(_read_columns(probabilities)):
-        own = column[targets == label]
+        own = column[targets[:, label] == 1 if targets.ndim == 2 else targets == label]
         value = score(own, column)
         if value is not None:
             scores.append(value)

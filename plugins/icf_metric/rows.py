@@ -29,7 +29,10 @@ def check_rows(probabilities: icf.FloatArray, targets: icf.IntArray, num_classes
     expected = (len(targets), num_classes)
     if probabilities.shape != expected:
         raise icf.DataError(f"probabilities have the shape {probabilities.shape}; {expected} is needed (rows, classes)")
-    if targets.min() < 0 or targets.max() >= num_classes:
+    if targets.ndim == 2:
+        if targets.shape != expected or ((targets != 0) & (targets != 1)).any():
+            raise icf.DataError(f"labels must be 0 or 1, of the shape {expected} (rows, labels)")
+    elif targets.min() < 0 or targets.max() >= num_classes:
         row = int(np.flatnonzero((targets < 0) | (targets >= num_classes))[0])
         raise icf.DataError(f"row {row}: target {targets[row]} is no class; allowed are 0 to {num_classes - 1}")
     # One sum is many times faster than a test of every number, and no finite probabilities overflow it.

@@ -22,7 +22,7 @@ def log_loss(_params: icf.Params, ctx: icf.MetricContext) -> icf.MetricFunction:
     """Build the log loss: the mean of ``-log(p)`` of the target's probability ``p``, in nats.
 
     Probabilities are raised to at least 1e-15 and each row is divided by its sum first, so that one
-    confident mistake costs 34.5 and not infinity.
+    confident mistake costs 34.5 and not infinity. Of labels it is the mean of the binary log loss of each.
     """
     return checked(_log_loss, ctx.num_classes)
 
@@ -55,7 +55,13 @@ def mean_squared_error(params: OrdinalParams, ctx: icf.MetricContext) -> icf.Met
 
 def _log_loss(probabilities: icf.FloatArray, targets: icf.IntArray) -> float:
     # Rounding can make a chosen probability of 1 exceed its row's sum by an ulp; a loss is not negative.
-    return max(0.0, float(np.mean(map_parts(_find_losses, probabilities, targets))))
+    find = _find_losses if targets.ndim == 1 else _find_label_losses
+    return max(0.0, float(np.mean(map_parts(find, probabilities, targets))))
+
+
+def _find_label_losses(probabilities: icf.FloatArray, targets: icf.IntArray) -> icf.FloatArray:
+    right = np.where(targets == 1, probabilities, 1 - probabilities)
+    return np.asarray(-np.log(np.maximum(right, SMALLEST_PROBABILITY)).mean(axis=1))
 
 
 def _find_losses(probabilities: icf.FloatArray, targets: icf.IntArray) -> icf.FloatArray:

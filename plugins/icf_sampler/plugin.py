@@ -60,6 +60,7 @@ def icf_samplers() -> Iterable[icf.Sampler]:
     """Yield the samplers."""
     yield icf.Sampler(
         name="shuffled",
+        targets=("classes", "labels"),
         factory="icf_sampler.samplers:shuffled",
         summary="Every row once per epoch, in a new random order",
         reference="counts of rows",

@@ -52,7 +52,7 @@ PROBE = """
 
     @icf.hookimpl
     def icf_losses():
-        origin = {"source": "a paper", "reference": "a formula"}
+        origin = {"source": "a paper", "reference": "a formula", "targets": ("classes", "labels")}
         examples = ({"weight": 3.0},)
         yield offer(icf.Loss, params=LossParams, deprecated="use another", examples=examples, **origin)
 
@@ -298,11 +298,14 @@ class World:
 
     def note_external(self) -> str:
         """Prepare the data once more, with two rows that are not to be scored; return the notes."""
-        plan = Plan.from_json((self.run / "plan.json").read_text())
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("ICF_CACHE", str(self.cache))
             patch.setattr(self.parts, "SCORED", np.arange(self.parts.ROWS) > 1)
-            return "\n".join(prepare(plan, lambda _what, _done, _total: None).notes)
+            return "\n".join(prepare(self.plan, lambda _what, _done, _total: None).notes)
+
+    @property
+    def plan(self) -> Plan:
+        return Plan.from_json((self.run / "plan.json").read_text())
 
     @property
     def run(self) -> Path:
@@ -415,6 +418,9 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
         [case.example for case in w.checks["loss/loss:mean"][0].subjects(w.cache)] == [{"weight": 3.0}]
     ),
     "Model.inspect": lambda w: len(w.inspect) == 1,
+    "Component.targets": lambda w: (
+        Plan.from_json((w.run / "plan.json").read_text()).loss.targets == ("classes", "labels")
+    ),
     "Metric.maximize": lambda w: of_folds(w.FoldEnd, "best_epoch") == [0, 0],
     "Metric.bounds": lambda w: w.fails("metric/narrow:range") and not w.fails("metric/wide:range"),
     # What a data set returns
@@ -493,6 +499,8 @@ TRUTHS: dict[str, Callable[[World], bool]] = {
     "MixerContext.channels": lambda w: all_equal(w.mixer, "channels", 3),
     "MixerContext.classes": lambda w: all_equal(w.mixer, "classes", ("low", "high")),
     "MetricContext.num_classes": lambda w: all_equal(w.metric, "num_classes", 2),
+    "MixerContext.targets": lambda w: all_equal(w.mixer, "targets", "classes"),
+    "EnsemblerContext.targets": lambda w: all_equal(w.ensembler, "targets", "classes"),
     "EnsemblerContext.num_classes": lambda w: all_equal(w.ensembler, "num_classes", 2),
     "EnsemblerContext.seed": lambda w: w.ensembler[-1].seed == derive_seed(SEED, Purpose.ENSEMBLE),
     # Events

@@ -131,3 +131,12 @@ def test_what_is_no_probability_is_refused(vote: SoftVote | HardVote) -> None:
 def test_weights_that_weigh_nothing_are_refused(weights: list[float]) -> None:
     with pytest.raises(ValidationError):
         SoftVoteParams.model_validate({"weights": weights})
+
+
+def test_a_soft_vote_of_labels_is_the_weighted_mean_and_nothing_sums_to_one() -> None:
+    members = np.random.default_rng(0).random((3, 5, 4))
+    found = SoftVote(4, (1, 2, 0), of_labels=True).combine(members)
+    np.testing.assert_allclose(found, (members[0] + 2 * members[1]) / 3)
+    np.testing.assert_allclose(SoftVote(4, of_labels=True).combine(members), members.mean(axis=0))
+    with pytest.raises(icf.DataError, match="numbers from 0 to 1"):
+        SoftVote(4, of_labels=True).combine(members + 1)

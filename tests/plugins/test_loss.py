@@ -10,6 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
 import icf
+from icf_loss.labels import BinaryCrossEntropy
 from icf_loss.losses import Focal, cross_entropy, focal
 from icf_loss.plugin import CrossEntropyParams, FocalParams
 from icf_loss.weights import balanced_weights
@@ -167,3 +168,16 @@ def test_balanced_needs_a_row() -> None:
 def test_values_out_of_bounds_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         CrossEntropyParams.model_validate(values)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_binary_cross_entropy_is_the_mean_over_rows_and_labels(smoothing: float) -> None:
+    logits = np.random.default_rng(0).normal(size=(5, 3))
+    labels = np.array([[0, 1, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 0]])
+    p, wanted = 1 / (1 + np.exp(-logits)), labels * (1 - smoothing) + smoothing / 2
+    expected = -(wanted * np.log(p) + (1 - wanted) * np.log(1 - p)).mean()
+    loss = BinaryCrossEntropy(smoothing)
+    assert loss(torch.from_numpy(logits), torch.from_numpy(labels)).item() == pytest.approx(expected, rel=1e-5)
+    classes = torch.tensor([2, 0, 1, 1, 0])
+    one_hot = torch.nn.functional.one_hot(classes, 3)
+    assert loss(torch.from_numpy(logits), classes) == loss(torch.from_numpy(logits), one_hot)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import time
 import tracemalloc
 import warnings
@@ -186,3 +187,21 @@ def test_a_bootstrap_is_affordable(build: Builder) -> None:
         times.append(time.perf_counter() - start)
     # About 0.001 s; the bound leaves room for a slow, busy machine and still refuses a loop over rows.
     assert min(times) < 0.01
+
+
+@pytest.mark.parametrize("name", ["accuracy", "macro-f1", "precision", "recall", "f1", "roc-auc", "average-precision"])
+def test_metrics_of_labels_are_those_of_scikit_learn(name: str) -> None:
+    """A row can have any number of labels, none too."""
+    [metric] = [found for found in plugin.icf_metrics() if found.name == name]
+    assert metric.targets == ("classes", "labels")
+    random = np.random.default_rng(3)
+    y = random.integers(0, 2, (40, 4))
+    p = np.clip(0.3 * y + 0.7 * random.random((40, 4)), 0, 1)
+    module, function = metric.factory.split(":")
+    build = getattr(importlib.import_module(module), function)
+    found = build(metric.params(), icf.MetricContext(num_classes=4))(p, y)
+    assert metric.reference is not None
+    reference = getattr(sk, metric.reference.rpartition(".")[2])
+    predicted = p if name in {"roc-auc", "average-precision"} else (p >= 0.5).astype(int)
+    more = {} if name == "accuracy" else {"average": "macro"}
+    assert found == pytest.approx(reference(y, predicted, **more))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from icf.components.base import BoolArray, Component, FloatArray, IntArray, PixelArray
+from icf.components.base import BoolArray, Component, FloatArray, IntArray, PixelArray, TargetKind
 from icf.components.datasets import Attribute, Dataset, DatasetContent, DatasetContext, Samples, SubmissionFormat
 from icf.components.evaluation import Combiner, Ensembler, EnsemblerContext, Metric, MetricContext, MetricFunction
 from icf.components.models import Model, ModelContext, ModelInfo
@@ -69,6 +69,7 @@ __all__ = [
     "Scheduler",
     "SchedulerContext",
     "SubmissionFormat",
+    "TargetKind",
     "Transform",
     "TransformContext",
 ]

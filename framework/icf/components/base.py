@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from icf.params import Params
 
@@ -16,6 +16,9 @@ FloatArray: TypeAlias = "npt.NDArray[np.float64]"
 IntArray: TypeAlias = "npt.NDArray[np.int64]"
 BoolArray: TypeAlias = "npt.NDArray[np.bool_]"
 PixelArray: TypeAlias = "npt.NDArray[np.uint8]"
+
+TargetKind: TypeAlias = Literal["classes", "labels"]
+"""What the rows of a data set have: one class each, int64 [N], or any number of labels, 0 or 1 in int64 [N, K]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,10 @@ class Component:
 
     deprecated: str | None = None
     """What to use instead; a recipe that names the component gets this as a warning."""
+
+    targets: tuple[TargetKind, ...] = ("classes",)
+    """What a loss, metric, ensembler, sampler or mixer can be used with: rows of one class each, int64 [N], or of any
+    number of "labels", 0 or 1 in int64 [N, K]. Models, transforms, optimizers and schedulers never see targets."""
 
     local_code: bool = False
     """The component is an adapter: its factory takes modules from the folders that were named with --plugin

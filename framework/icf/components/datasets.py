@@ -21,7 +21,8 @@ class Samples:
     """Paths of files, or pixels as uint8 [N, H, W] or [N, H, W, C]."""
 
     targets: IntArray | None = None
-    """Class indices, int64 [N]; None where labels are unknown (test rows)."""
+    """Class indices, int64 [N], or, where an image can have any number of labels, 0 or 1 for each, int64 [N, K]; None
+    where they are unknown (test rows)."""
 
     groups: Sequence[str] | None = None
     """What must not be split between folds, such as a person, one name per row; None: every row stands alone."""
@@ -71,13 +72,14 @@ class SubmissionFormat:
     """Header of the first column."""
 
     columns: tuple[str, ...] = ("label",)
-    """Headers after it: one for the label, or one per class for probabilities."""
+    """Headers after it: one for the label, or one per class for probabilities or labels."""
 
     ids: Sequence[str] = ()
     """Ids of the rows, in the file's order; empty: those of the test rows."""
 
     values: tuple[str | int, ...] | None = None
-    """What is written for each class, in the order of the classes; None: the columns hold probabilities."""
+    """What is written for each class, in the order of the classes; None: the columns hold probabilities. Where images
+    have any number of labels: what is written for a label that is not there, and for one that is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ class DatasetContent:
     """What a dataset factory returns."""
 
     classes: tuple[str, ...]
-    """Class names; a target is an index into them."""
+    """Names of classes or labels; a target is an index into them, or has a column for each."""
 
     train: Samples
     """Rows with targets."""

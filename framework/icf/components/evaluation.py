@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias
 
-from icf.components.base import Component, FloatArray, IntArray
+from icf.components.base import Component, FloatArray, IntArray, TargetKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class MetricContext:
 
 
 MetricFunction: TypeAlias = "Callable[[FloatArray, IntArray], float]"
-"""Probabilities float64 [N, K] and targets int64 [N] of all rows at once -> score.
+"""Probabilities float64 [N, K] and targets int64 [N], or [N, K] of labels, of all rows at once -> score.
 
 A large table of probabilities is mapped from a file: it may not fit into memory, and so may not a copy of it.
 """
@@ -47,6 +47,9 @@ class EnsemblerContext:
     num_classes: int
     """Number of classes, K."""
 
+    targets: TargetKind = "classes"
+    """Whether a row has one class, or any number of labels, whose probabilities need not sum to one."""
+
     seed: int = 0
     """Seed of whatever is random."""
 
@@ -59,9 +62,9 @@ class Combiner(Protocol):
         ...
 
     def combine(self, members: FloatArray) -> FloatArray:
-        """Return probabilities [N, K] whose rows sum to one, from members [M, N, K]; a row depends on no other.
+        """Return probabilities [N, K], of classes with rows that sum to one, from members [M, N, K].
 
-        Of a large table, it gets some rows at a time.
+        A row depends on no other: of a large table, it gets some rows at a time.
         """
         ...
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
-from icf.components.base import Component, IntArray
+from icf.components.base import Component, IntArray, TargetKind
 
 if TYPE_CHECKING:
     import torch
@@ -112,7 +112,7 @@ class SamplerContext:
     """What a sampler may know."""
 
     targets: IntArray
-    """Targets of the fold's training rows, int64 [N], in their order."""
+    """Targets of the fold's training rows, int64 [N], or [N, K] of labels, in their order."""
 
     num_classes: int
     """Number of classes, K."""
@@ -188,6 +188,9 @@ class MixerContext:
 
     classes: tuple[str, ...] = ()
     """Class names, in the order of the targets; empty where they are not known."""
+
+    targets: TargetKind = "classes"
+    """Whether a row has one class, or any number of labels: its batches then have targets [N, K]."""
 
 
 @dataclass(frozen=True, kw_only=True)

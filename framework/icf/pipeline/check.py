@@ -13,6 +13,7 @@ from icf.components import OptimizerContext, SamplerContext, SchedulerContext
 from icf.errors import PluginError, Problem
 from icf.local import restore_local_plugins
 from icf.pipeline.advice import advise
+from icf.pipeline.data.labels import count_rows, kind_of
 from icf.pipeline.data.prepare import Prepared, describe_facts, prepare
 from icf.pipeline.data.split import make_split
 from icf.pipeline.listener import Listener
@@ -66,7 +67,7 @@ def check_plan(plan: Plan, listener: Listener) -> CheckResult:
     data = prepare(plan, lambda what, done, total: listener.stage_progress("check", what, done, total))
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
     check_shared_transforms(plan, data)
-    try_components(plan, data.classes, data.attributes, split.count, data.preprocessing)
+    try_components(plan, data.classes, data.attributes, split.count, data.preprocessing, kind_of(data.train.targets))
     model = build_model(plan, data.output, data.preprocessing, fold=0)
     step = try_step(plan, data, model)
     return CheckResult(
@@ -111,8 +112,10 @@ def try_step(plan: Plan, data: Prepared, model: torch.nn.Module) -> str:
     augment = [build_transform(choice, data.preprocessing.context()) for choice in plan.train_transforms]
     batches = Batches(data.train.cache.source, data.preprocessing, device, augment)
     rows = data.train.pixel_rows[:2]
-    trained = data.train.trained[data.train.trained >= 0]
-    counts = np.bincount(trained, minlength=classes).astype(np.int64)
+    trained = data.train.trained
+    if trained.ndim == 1:
+        trained = trained[trained >= 0]
+    counts = count_rows(trained, classes)
     output = data.output.learn(counts)
     numbers = {name: values[:2] for name, values in data.train.numbers.items()}
     expected = output.expect(data.train.targets[:2], numbers).to(device)
@@ -124,7 +127,7 @@ def try_step(plan: Plan, data: Prepared, model: torch.nn.Module) -> str:
     CheckedSchedule(plan.scheduler, SchedulerContext(steps_per_epoch=1, epochs=plan.recipe.train.epochs)).factor(0)
     model.eval()  # two images are too few for batch statistics
     augmented = batches.read_levels(rows, seed=0)
-    for mix in build_mixing(plan, data.classes, data.preprocessing).mixers:
+    for mix in build_mixing(plan, data.classes, data.preprocessing, kind_of(data.train.targets)).mixers:
         augmented = mix(augmented, torch.from_numpy(data.train.targets[:2]), torch.Generator().manual_seed(0)).images
     images = batches.normalise(augmented)
     with blame(plan.model, "on two images"):

@@ -86,7 +86,11 @@ def predict_images(
     # Whole batches at a time, so that the members' probabilities are never in memory all at once.
     step = size * -(-count_part_rows(len(models) * len(classes)) // size)
     parts = [
-        combine(plan, list(predict_probabilities(models, outputs, batches, chosen, size, tta, device, precision)))
+        combine(
+            plan,
+            list(predict_probabilities(models, outputs, batches, chosen, size, tta, device, precision)),
+            outputs[0].targets,
+        )
         for chosen in np.split(rows, range(step, len(rows), step))
     ]
     names = [str(images[row]) if isinstance(images[row], Path) else str(row) for row in rows]

@@ -12,6 +12,7 @@ from typing import Any
 from icf.errors import FailedFoldsError
 from icf.events import RunEnd, RunStart
 from icf.local import restore_local_plugins
+from icf.pipeline.data.labels import kind_of
 from icf.pipeline.data.prepare import Prepared, describe_facts, prepare, save_prepared
 from icf.pipeline.data.split import Split, make_split, save_split
 from icf.pipeline.data.stored_images import describe_source
@@ -88,7 +89,7 @@ def _run_stages(run: _Run, place: Place, started: float) -> RunResult:
     write_json(folder.path / "environment.json", describe_environment())
     data = _prepare(run)
     split = _split(run, data)
-    try_components(plan, data.classes, data.attributes, split.count, data.preprocessing)
+    try_components(plan, data.classes, data.attributes, split.count, data.preprocessing, kind_of(data.train.targets))
     notes = data.notes
     observers = Observers(plan.observers, listener.warn)
     observers.tell(
@@ -255,7 +256,7 @@ def _submit(run: _Run, data: Prepared) -> Path | None:
     if data.test is None:
         return None
     with run.stage("submission") as outcome:
-        path = write_submission(run.folder, data.submission, data.classes)
+        path = write_submission(run.folder, data.submission, data.classes, kind_of(data.train.targets))
         outcome["detail"] = f"{len(data.test):,} rows"
     return path
 
@@ -285,7 +286,7 @@ def _tell_end(run: _Run, data: Prepared, metrics: dict[str, Any], observers: Obs
         RunEnd(
             run_dir=run.folder.path,
             metrics={name: score["value"] for name, score in metrics["oof"].items()},
-            confusion=tuple(tuple(row) for row in metrics["confusion"]),
+            confusion=tuple(tuple(row) for row in metrics.get("confusion", ())),
             classes=data.classes,
             hyperparameters=hyperparameters,
         )

@@ -75,7 +75,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def check_labels(case: Case) -> None:
-    """Classes are distinct strings, two at least; every training row has one of them as an int64 index."""
+    """Classes are distinct strings, two at least; every training row has one as an int64 index, or 0 or 1 for each."""
     content = load(case)
     classes = content.classes
     expect(all(isinstance(name, str) for name in classes), "a class name is no string")
@@ -85,9 +85,12 @@ def check_labels(case: Case) -> None:
         if samples.targets is not None:
             targets = np.asarray(samples.targets)
             expect(targets.dtype == np.int64, f"{part}: targets are {targets.dtype}, not int64")
-            allowed = (targets >= 0) & (targets < len(classes))
+            several = targets.ndim == 2
+            shape = (len(samples), len(classes))
+            expect(not several or targets.shape == shape, f"{part}: labels are {targets.shape}, not {shape}")
+            allowed = (targets >= 0) & (targets < (2 if several else len(classes)))
             outside = sorted(set(targets[~allowed].tolist()))
-            expect(not outside, f"{part}: targets {outside} are outside 0 to {len(classes) - 1}")
+            expect(not outside, f"{part}: targets {outside} are outside 0 to {1 if several else len(classes) - 1}")
 
 
 def check_ids(case: Case) -> None:

@@ -24,6 +24,9 @@ def check_content(content: DatasetContent) -> None:
         faults.append("training rows have no targets")
     if content.test is not None:
         faults += _check_samples(content.test, "test rows", len(content.classes))
+        given = content.test.targets, content.train.targets
+        if len({np.ndim(targets) for targets in given if targets is not None}) > 1:
+            faults.append("test rows: targets are of another kind than those of the training rows")
         if len(content.test) == 0:
             faults.append("there is no test row; a data set without them has no test part")
         if (content.test.boxes is None) != (content.train.boxes is None):
@@ -58,7 +61,10 @@ def _check_samples(samples: Samples, what: str, num_classes: int) -> list[str]:
         faults.append(f"{what}: scored must be true or false for each row")
     if samples.targets is not None and len(samples.targets):
         targets = np.asarray(samples.targets)
-        if targets.dtype.kind not in "iu" or not 0 <= targets.min() <= targets.max() < num_classes:
+        if targets.ndim == 2:
+            right = targets.dtype.kind in "iu" and targets.shape[1] == num_classes and bool(((targets >> 1) == 0).all())
+            faults += [] if right else [f"{what}: labels must be 0 or 1, a column for each of {num_classes}"]
+        elif targets.dtype.kind not in "iu" or not 0 <= targets.min() <= targets.max() < num_classes:
             faults.append(f"{what}: targets must be whole numbers in 0..{num_classes - 1}")
     return faults
 
@@ -84,7 +90,11 @@ def _check_images(images: Sequence[Path] | PixelArray) -> list[str]:
 
 
 def check_classes(targets: IntArray, classes: Sequence[str]) -> None:
-    """Raise DataError unless at least two classes have training rows."""
+    """Raise DataError unless at least two classes have rows, or a label is there for some rows and not for others."""
+    if targets.ndim == 2:
+        if not (targets.any(axis=0) & ~targets.all(axis=0)).any():
+            raise DataError("no label is there for some of the training rows with usable images and not for others")
+        return
     present = np.unique(targets)
     if len(present) < 2:
         only = classes[int(present[0])] if len(present) else "none"

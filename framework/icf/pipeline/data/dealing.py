@@ -121,3 +121,17 @@ def _choose_fold(there: IntArray, more: IntArray, total: IntArray, placed: IntAr
     spread = (np.sqrt(variance) / total).sum(axis=1)
     best = np.flatnonzero(spread <= spread.min() * (1 + 1e-9))
     return int(best[0]) if len(best) == 1 else int(best[placed[best].sum(axis=1).argmin()])
+
+
+def deal_labels(targets: IntArray, groups: IntArray, count: int, seed: int) -> IntArray:
+    """Return the fold of each row, int64 [N], of labels int64 [N, K]; ``groups`` are numbered from 0, and none is torn.
+
+    Every fold gets about the same share of each label, and of all rows: these count as one more label, and so do rows
+    without any. Raises ValueError for too few rows.
+    """
+    everywhere = np.column_stack([targets, targets.sum(axis=1) == 0, np.ones(len(targets), np.int64)])
+    everywhere = everywhere[:, everywhere.any(axis=0)]
+    chosen, found = np.nonzero(everywhere)
+    fold_of_pair = place_groups(found, groups[chosen], count, seed)
+    folds: IntArray = fold_of_pair[found == found.max()]
+    return folds

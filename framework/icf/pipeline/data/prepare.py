@@ -22,13 +22,14 @@ from icf.components import (
 from icf.errors import BadImagesError, Problem
 from icf.pipeline.data.attributes import ClassAttribute, list_attributes
 from icf.pipeline.data.content import check_classes
+from icf.pipeline.data.doubts import find_warnings
 from icf.pipeline.data.label_changes import Override, change_labels
+from icf.pipeline.data.labels import check_kind, count_rows, kind_of, write_columns
 from icf.pipeline.data.preprocess import Preprocessing, describe_preprocessing, measure_statistics
 from icf.pipeline.data.stored_images import describe_source, find_scale, read_content, store_images
 from icf.pipeline.files import digest, digest_strings, write_json, write_table
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.pixels.cache import PixelCache, list_errors
-from icf.pipeline.pixels.decode import has_wrong_suffix
 from icf.pipeline.pixels.table import Digests
 from icf.pipeline.training.output import Output
 from icf.pipeline.training.output_choice import choose_output
@@ -39,7 +40,7 @@ StageProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Rows that can be used: ids, targets int64 [N] (-1 unknown), groups, folds, and rows of the pixel cache.
+    """Rows that can be used: ids, targets int64 [N] or [N, K] (-1 unknown), groups, folds, and rows of the pixel cache.
 
     ``numbers`` are what is measured of them, float64 [N] by attribute, ``trained`` the classes that they are trained
     on, int64 [N] (-1: none), and ``scored`` whether they may be validated, bool [N].
@@ -128,16 +129,21 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
     """
     content = read_content(plan)
     inputs = describe_inputs(plan, content)
-    attributes, spec = inputs.attributes, inputs.preprocessing
+    attributes, spec, kind = inputs.attributes, inputs.preprocessing, inputs.output.targets
     train = _store(plan, content.train, spec, "train images", progress, find_scale(plan, spec))
     test = _store(plan, content.test, spec, "test images", progress) if content.test is not None else None
     skipped = _find_bad_images(plan, content, train, test)
     changes = change_labels(plan.recipe.targets, attributes, content.train)
     train_rows = _drop_bad_rows(content.train, train, changes.trained)
     check_classes(train_rows.targets[train_rows.scored], content.classes)
-    check_classes(train_rows.trained[train_rows.trained >= 0], content.classes)
+    if kind == "classes":
+        check_classes(train_rows.trained[train_rows.trained >= 0], content.classes)
     spec = _fill_statistics(spec, train_rows)
-    test_rows = _keep_all_rows(content.test, test) if content.test is not None and test is not None else None
+    test_rows = (
+        _keep_all_rows(content.test, test, train_rows.targets.shape[1:])
+        if content.test is not None and test is not None
+        else None
+    )
     return Prepared(
         classes=content.classes,
         attributes=attributes,
@@ -148,7 +154,7 @@ def prepare(plan: Plan, progress: StageProgress) -> Prepared:
         preprocessing=spec,
         notes=(*content.notes, *changes.notes, *_note_external(train_rows)),
         weights=inputs.weights,
-        warnings=(*changes.warnings, *_find_warnings(content, train_rows, test_rows)),
+        warnings=(*changes.warnings, *find_warnings(content, train_rows, test_rows)),
         overrides=changes.overrides,
         skipped=tuple(skipped),
     )
@@ -161,7 +167,9 @@ def describe_inputs(plan: Plan, content: DatasetContent) -> Inputs:
         PluginError: the model can't be inspected, or pretrained weights can't be had.
     """
     attributes = list_attributes(content)
-    output = choose_output(plan.recipe.targets, attributes, content.train.numbers)
+    kind = kind_of(np.asarray(content.train.targets))
+    check_kind(plan, kind)
+    output = choose_output(plan.recipe.targets, attributes, content.train.numbers, kind)
     info = plan.model.inspect_model(_describe_model_context(plan, content, output))
     spec = describe_preprocessing(plan, info, _find_size(content.train.images), content.train.boxes is not None)
     return Inputs(attributes, output, spec, info.weights)
@@ -171,7 +179,9 @@ def save_prepared(data: Prepared, folder: RunFolder) -> None:
     """Write data.json and test_rows.parquet, which is what workers read."""
     if data.test is not None:
         test = data.test
-        write_table(folder.test_rows, {"id": test.ids, "target": test.targets, "row": test.pixel_rows})
+        write_table(
+            folder.test_rows, {"id": test.ids, **write_columns(test.targets, data.classes), "row": test.pixel_rows}
+        )
     write_json(
         folder.data,
         {
@@ -245,12 +255,12 @@ def _drop_bad_rows(samples: Samples, cache: PixelCache, trained: IntArray) -> Ro
     )
 
 
-def _keep_all_rows(samples: Samples, cache: PixelCache) -> Rows:
+def _keep_all_rows(samples: Samples, cache: PixelCache, shape: tuple[int, ...]) -> Rows:
     """Keep unreadable test rows, with pixel row -1: a submission needs every row."""
     rows = np.arange(len(samples))
     pixel_rows = rows.copy()
     pixel_rows[list(cache.errors)] = -1
-    unknown = np.full(len(samples), -1, dtype=np.int64)
+    unknown = np.full((len(samples), *shape), -1, dtype=np.int64)
     targets = unknown if samples.targets is None else np.asarray(samples.targets, dtype=np.int64)
     return Rows(
         ids=tuple(samples.ids),
@@ -278,39 +288,6 @@ def _fill_statistics(spec: Preprocessing, train: Rows) -> Preprocessing:
     return spec.model_copy(update={"mean": spec.mean or mean, "std": spec.std or std})
 
 
-def _find_warnings(content: DatasetContent, train: Rows, test: Rows | None) -> list[str]:
-    found = []
-    counts = np.bincount(train.targets, minlength=len(content.classes))
-    empty = [content.classes[index] for index in np.flatnonzero(counts == 0)]
-    if empty:
-        found.append(f"classes without a training row, which can never be learned: {', '.join(empty)}")
-    found += _find_contradictions(train)
-    found += _find_lying_suffixes(content.train, train.cache)
-    found += _find_lying_suffixes(content.test, test.cache) if content.test and test else []
-    return found + sorted({rows.cache.note for rows in (train, test) if rows is not None and rows.cache.note})
-
-
-def _find_contradictions(train: Rows) -> list[str]:
-    _, first, image_of = np.unique(train.digests, return_index=True, return_inverse=True)
-    differing = train.targets != train.targets[first][image_of]
-    twisted = np.unique(image_of[differing])
-    if not len(twisted):
-        return []
-    example = train.ids[first[twisted].min()]
-    return [f"{len(twisted)} images occur more than once with different labels, for example {example!r}"]
-
-
-def _find_lying_suffixes(samples: Samples, cache: PixelCache) -> list[str]:
-    if isinstance(samples.images, np.ndarray):
-        return []
-    pairs = zip(samples.images, cache.formats, strict=True)
-    lying = [(path, true) for path, true in pairs if has_wrong_suffix(path, true)]
-    if not lying:
-        return []
-    path, true = lying[0]
-    return [f"{len(lying)} files have the suffix of another format (read all the same): {path.name} is {true}"]
-
-
 def _digest_rows(rows: Rows) -> str:
     groups = rows.groups or ()
     folds = [] if rows.folds is None else rows.folds.tolist()
@@ -322,15 +299,16 @@ def _digest_rows(rows: Rows) -> str:
 
 def describe_facts(data: Prepared) -> dict[str, Any]:
     """Return what a person wants to know of the data at a glance."""
-    counts = np.bincount(data.train.targets, minlength=len(data.classes))
+    counts = count_rows(data.train.targets, len(data.classes))
+    changed = (data.train.trained != data.train.targets).reshape(len(data.train), -1).any(axis=1)
     return {
         "training rows": len(data.train),
         "external rows": int((~data.train.scored).sum()) or None,
-        "rows with changed labels": int((data.train.trained != data.train.targets).sum()) or None,
+        "rows with changed labels": int(changed.sum()) or None,
         "groups": len(set(data.train.groups)) if data.train.groups else None,
         "test rows": len(data.test) if data.test else 0,
         "classes": len(data.classes),
-        "rows per class": f"{counts.min():,} to {counts.max():,}",
+        "rows per class" if data.train.targets.ndim == 1 else "rows per label": f"{counts.min():,} to {counts.max():,}",
         "image": f"{data.preprocessing.image_size[0]} x {data.preprocessing.image_size[1]}"
         f" x {data.preprocessing.channels}",
         "skipped images": len(data.skipped),

@@ -11,7 +11,8 @@ import numpy as np
 
 from icf.components import IntArray
 from icf.errors import DataError
-from icf.pipeline.data.dealing import UNASSIGNED, deal_groups, deal_rows, number_parts
+from icf.pipeline.data.dealing import UNASSIGNED, deal_groups, deal_labels, deal_rows, number_parts
+from icf.pipeline.data.labels import list_pairs, write_columns
 from icf.pipeline.data.prepare import Rows
 from icf.pipeline.files import digest, digest_strings, write_json, write_table
 from icf.pipeline.folder import RunFolder
@@ -30,6 +31,7 @@ class Split:
     folds: IntArray
     groups: tuple[str, ...]
     warnings: tuple[str, ...]
+    classes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -62,13 +64,14 @@ def make_split(section: SplitSection, rows: Rows, classes: tuple[str, ...], seed
     if section.duplicates == "error":
         check_overlap(rows, folds, check_images=True)
     found = _find_warnings(rows, groups, folds, classes)
-    return Split(method, folds, groups.names, tuple(found))
+    return Split(method, folds, groups.names, tuple(found), classes)
 
 
 def save_split(split: Split, rows: Rows, folder: RunFolder) -> None:
     """Write split.parquet and its summary with the hash."""
-    columns = {"id": rows.ids, "target": rows.targets, "group": split.groups, "fold": split.folds}
-    columns["trained"] = rows.trained
+    columns = {"id": rows.ids, **write_columns(rows.targets, split.classes), "group": split.groups, "fold": split.folds}
+    if rows.trained.ndim == 1:
+        columns["trained"] = rows.trained
     numbers = {f"number_{name}": values for name, values in rows.numbers.items()}
     write_table(folder.split, {**columns, "row": rows.pixel_rows, **numbers})
     sizes = np.bincount(split.folds[split.folds >= 0]).tolist()
@@ -169,13 +172,15 @@ def _simplify(holdout: float, units: int) -> Fraction:
 
 
 def _divide(method: str, targets: IntArray, groups: IntArray, count: int, seed: int) -> IntArray:
+    if targets.ndim == 2 and method != "group-kfold":
+        return deal_labels(targets, np.arange(len(targets)) if method == "stratified-kfold" else groups, count, seed)
     if method == "stratified-kfold":
         return deal_rows(targets, count, seed)
     if method == "group-kfold":
         from sklearn.model_selection import GroupKFold
 
         splitter = GroupKFold(count, shuffle=True, random_state=seed)
-        return number_parts(splitter.split(targets, targets, groups), len(targets))
+        return number_parts(splitter.split(groups, groups, groups), len(targets))
     return deal_groups(targets, groups, count, seed)
 
 
@@ -211,8 +216,9 @@ def _find_warnings(rows: Rows, groups: Groups, folds: IntArray, classes: tuple[s
     found = []
     small = _find_absent(rows.targets, folds, len(classes))
     if small:
-        chosen = np.isin(rows.targets, small)
-        pairs = np.unique(np.stack([rows.targets[chosen], groups.numbers[chosen]]), axis=1)
+        positions, targets = list_pairs(rows.targets)
+        chosen = np.isin(targets, small)
+        pairs = np.unique(np.stack([targets[chosen], groups.numbers[positions[chosen]]]), axis=1)
         units = np.bincount(pairs[0], minlength=len(classes))
         named = ", ".join(f"{classes[c]} ({units[c]})" for c in small)
         found.append(f"classes with too few groups or rows: some fold validates or trains on none of them: {named}")
@@ -224,7 +230,8 @@ def _find_warnings(rows: Rows, groups: Groups, folds: IntArray, classes: tuple[s
 def _find_absent(targets: IntArray, folds: IntArray, num_classes: int) -> list[int]:
     """Return the classes that some fold has in its training or its validation rows, but not in both."""
     counts = np.zeros((num_classes, int(folds.max()) + 2), dtype=np.int64)
-    np.add.at(counts, (targets, folds), 1)  # TRAIN_ONLY is the last column
+    positions, found = list_pairs(targets)
+    np.add.at(counts, (found, folds[positions]), 1)  # TRAIN_ONLY is the last column
     total = counts.sum(axis=1, keepdims=True)
     validation = counts[:, :-1]
     absent = ((validation == 0) | (validation == total)).any(axis=1) & (total[:, 0] > 0)

@@ -37,15 +37,18 @@ class ConfusedPair:
 
 def score_classes(confusion: IntArray, classes: Sequence[str]) -> list[ClassScore]:
     """Return the scores of each class, in class order, from counts int64 [K, K], [true][predicted]."""
-    right = np.diagonal(confusion)
-    rows, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    return score_counts(classes, np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0))
+
+
+def score_counts(classes: Sequence[str], found: IntArray, rows: IntArray, predicted: IntArray) -> list[ClassScore]:
+    """Return the scores of each class or label, of rows that have it, that are predicted to, and both, int64 [K]."""
     return [
         ClassScore(
             name=name,
             rows=int(rows[index]),
-            precision=_divide(right[index], predicted[index]),
-            recall=_divide(right[index], rows[index]),
-            f1=_divide(2 * right[index], rows[index] + predicted[index]) if rows[index] else math.nan,
+            precision=_divide(found[index], predicted[index]),
+            recall=_divide(found[index], rows[index]),
+            f1=_divide(2 * found[index], rows[index] + predicted[index]) if rows[index] else math.nan,
         )
         for index, name in enumerate(classes)
     ]

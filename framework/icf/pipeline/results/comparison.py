@@ -10,6 +10,7 @@ import numpy as np
 from icf.components import FloatArray, IntArray, MetricFunction
 from icf.errors import IcfError
 from icf.pipeline.data.attributes import read_attributes
+from icf.pipeline.data.labels import read_columns
 from icf.pipeline.files import read_json, read_probabilities, read_table
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.results.score import Interval, bootstrap, build_metrics
@@ -56,7 +57,7 @@ class _Scored:
         self.classes: list[str] = facts["classes"]
         self.metrics = build_metrics(plan, read_attributes(facts["attributes"]))
         self.ids, self.probabilities = read_probabilities(folder.path / "oof.parquet", self.classes)
-        self.targets: IntArray = np.asarray(read_table(folder.path / "oof.parquet")["target"])
+        self.targets: IntArray = read_columns(read_table(folder.path / "oof.parquet"), self.classes)
         self.groups: Sequence[str] = _read_groups(folder, self.ids)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from icf.components import EnsemblerContext, FloatArray
+from icf.components import EnsemblerContext, FloatArray, IntArray, TargetKind
 from icf.pipeline.data.attributes import read_attributes
+from icf.pipeline.data.labels import kind_of, read_columns, write_columns
 from icf.pipeline.files import (
     count_part_rows,
     make_table,
@@ -25,17 +26,17 @@ from icf.pipeline.seeds import Purpose, derive_seed
 from icf.plan import Plan
 
 
-def combine(plan: Plan, members: Sequence[FloatArray]) -> FloatArray:
+def combine(plan: Plan, members: Sequence[FloatArray], kind: TargetKind) -> FloatArray:
     """Return the ensembler's probabilities, float64 [N, K], from one array [N, K] per member."""
     seed = derive_seed(plan.recipe.train.seed, Purpose.ENSEMBLE)
-    context = EnsemblerContext(num_classes=members[0].shape[1], seed=seed)
+    context = EnsemblerContext(num_classes=members[0].shape[1], targets=kind, seed=seed)
     return combine_members(plan.ensembler, context, np.stack(members))
 
 
 def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) -> None:
     """Write oof.parquet, test.parquet, ensemble.json and metrics.json."""
     oof, targets, groups = join_oof(folder, folds, classes)
-    test = join_test(plan, folder, folds, classes)
+    test = join_test(plan, folder, folds, classes, kind_of(targets))
     record = {"ensembler": plan.ensembler.ref, "params": plan.ensembler.params, "members": folds}
     write_json(folder.path / "ensemble.json", record)
     functions = build_metrics(plan, read_attributes(read_json(folder.data)["attributes"]))
@@ -49,12 +50,21 @@ def ensemble(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) 
         "rows": len(targets),
         "interval": describe_bootstrap(len(targets), len(classes), grouped=grouped),
         "folds": fold_results,
-        "confusion": count_confusion(oof, targets, len(classes)).tolist(),
+        **_count_predictions(oof, targets, len(classes)),
     }
-    if test is not None and (labels := read_table(folder.test_rows)["target"]).min() >= 0:
+    if test is not None and (labels := read_columns(read_table(folder.test_rows), classes)).min() >= 0:
         test_scores = bootstrap(functions, test, labels, None, seed)
         metrics["test"] = {name: score.to_json() for name, score in test_scores.items()}
     write_json(folder.metrics, metrics)
+
+
+def _count_predictions(oof: FloatArray, targets: IntArray, num_classes: int) -> dict[str, Any]:
+    """Return the confusion matrix of classes, or counts for each label, which is predicted from one half on."""
+    if targets.ndim == 1:
+        return {"confusion": count_confusion(oof, targets, num_classes).tolist()}
+    predicted = oof >= 0.5
+    counts = {"found": (predicted & (targets == 1)).sum(axis=0), "rows": targets.sum(axis=0)}
+    return {"labels": {name: found.tolist() for name, found in (*counts.items(), ("predicted", predicted.sum(axis=0)))}}
 
 
 def _read_result(folder: RunFolder, fold: int) -> dict[str, Any]:
@@ -78,13 +88,13 @@ def join_oof(folder: RunFolder, folds: int, classes: Sequence[str]) -> tuple[Flo
         for part in read_parts(path, classes):
             oof[np.searchsorted(rows, chosen[start : start + len(part)])] = part
             start += len(part)
-    ids, targets = [split["id"][row] for row in rows.tolist()], split["target"][rows]
-    extra = {"target": targets, "fold": split["fold"][rows]}
+    ids, targets = [split["id"][row] for row in rows.tolist()], read_columns(split, classes)[rows]
+    extra = {**write_columns(targets, classes), "fold": split["fold"][rows]}
     write_probabilities(folder.path / "oof.parquet", ids, classes, oof, **extra)
     return oof, targets, [split["group"][row] for row in rows.tolist()]
 
 
-def join_test(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str]) -> FloatArray | None:
+def join_test(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str], kind: TargetKind) -> FloatArray | None:
     """Write test.parquet from the folds' votes, part by part; None when there are no test rows."""
     if not folder.test_rows.exists():
         return None
@@ -93,7 +103,7 @@ def join_test(plan: Plan, folder: RunFolder, folds: int, classes: Sequence[str])
     test, start = make_table(len(ids), len(classes), folder.path), 0
     rows = count_part_rows(folds * len(classes))
     for members in zip(*(read_parts(path, classes, rows) for path in paths), strict=True):
-        test[start : start + len(members[0])] = combine(plan, members)
+        test[start : start + len(members[0])] = combine(plan, members, kind)
         start += len(members[0])
     write_probabilities(folder.path / "test.parquet", ids, classes, test)
     return test

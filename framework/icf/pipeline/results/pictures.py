@@ -49,6 +49,8 @@ def read_mistakes(folder: RunFolder, classes: Sequence[str], source: PixelSource
     """
     path = folder.path / "oof.parquet"
     table, split = read_table(path, ["id", "target"]), read_table(folder.split, ["id", "row"])
+    if "target" not in table:  # an image with any number of labels is not simply right or wrong
+        return []
     ids, targets = table["id"], table["target"]
     guesses = read_guesses(path, classes, targets)
     pixel_rows = dict(zip(split["id"], split["row"].tolist(), strict=True))

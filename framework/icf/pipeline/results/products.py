@@ -243,7 +243,7 @@ def combine_members(choice: Choice, ctx: Any, members: FloatArray) -> FloatArray
     expected = members.shape[1:]
     right = isinstance(joined, np.ndarray) and joined.shape == expected and np.issubdtype(joined.dtype, np.floating)
     _expect(choice, right, "the joined probabilities are", joined, f"an array of float64 {list(expected)}")
-    sums = joined.sum(axis=1)
+    sums = joined.sum(axis=1) if ctx.targets == "classes" else np.ones(1)
     # Written so that NaN is refused, too.
     if not joined.min() >= 0:
         raise PluginError(f"{choice.source}: a joined probability is {joined.min():g}, but must be 0 or more")

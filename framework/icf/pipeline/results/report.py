@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from icf.components import IntArray
 from icf.formats import format_count, format_score, format_seconds, format_share, shorten_refs
 from icf.pipeline.data.prepare import Prepared, describe_facts
 from icf.pipeline.files import read_json, read_table, write_text
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.jobs import read_placement
 from icf.pipeline.results.charts import Line, draw_confusion, draw_lines
-from icf.pipeline.results.class_scores import find_confused_pairs, find_weakest, score_classes
+from icf.pipeline.results.class_scores import find_confused_pairs, find_weakest, score_classes, score_counts
 from icf.pipeline.results.pictures import read_grid, read_mistakes
 from icf.pipeline.training.clock import PARTS
 from icf.plan import Plan
@@ -63,7 +62,7 @@ def write_report(
         "metrics": metrics,
         "folds": _describe_folds(plan, metrics["folds"]),
         "curves": _draw_curves(plan, folder, metrics["folds"]),
-        "classes": _describe_classes(np.asarray(metrics["confusion"], dtype=np.int64), data.classes),
+        "classes": _describe_classes(metrics, data.classes),
         "mistakes": read_mistakes(folder, data.classes, data.train.cache.source, MISTAKES),
         "grid": read_grid(folder.fold(0).augmented),
         "facts": _list_facts(data),
@@ -166,9 +165,14 @@ def _draw_curves(plan: Plan, folder: RunFolder, folds: Sequence[Mapping[str, Any
     return [loss_chart, draw_lines(scores, title=f"{name} per epoch", x_label="epoch", y_label=name)]
 
 
-def _describe_classes(confusion: IntArray, classes: Sequence[str]) -> dict[str, Any]:
-    scores = score_classes(confusion, classes)
+def _describe_classes(metrics: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     many = len(classes) > MATRIX_CLASSES
+    if "labels" in metrics:
+        scores = score_counts(classes, **{name: np.asarray(counts) for name, counts in metrics["labels"].items()})
+        weakest = find_weakest(scores, 10 if many else max(1, min(5, len(classes) // 4)))
+        return {"scores": scores, "many": many, "weakest": weakest, "matrix": None, "pairs": None}
+    confusion = np.asarray(metrics["confusion"], dtype=np.int64)
+    scores = score_classes(confusion, classes)
     return {
         "scores": scores,
         "many": many,

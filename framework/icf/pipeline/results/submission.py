@@ -6,21 +6,24 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from icf.components import FloatArray, SubmissionFormat
+from icf.components import FloatArray, SubmissionFormat, TargetKind
 from icf.errors import DataError
 from icf.pipeline.files import read_probabilities, write_file
 from icf.pipeline.folder import RunFolder
 
 
-def write_submission(folder: RunFolder, form: SubmissionFormat | None, classes: Sequence[str]) -> Path:
+def write_submission(
+    folder: RunFolder, form: SubmissionFormat | None, classes: Sequence[str], kind: TargetKind = "classes"
+) -> Path:
     """Write submission.csv from test.parquet in exactly the rows, order and columns of ``form``.
 
     Raises:
         DataError: a row of the form has no prediction, or the form does not fit the classes.
     """
     ids, probabilities = read_probabilities(folder.path / "test.parquet", classes)
-    form = form or SubmissionFormat(ids=ids, values=tuple(classes))
-    rows = fill_form(form, ids, probabilities, classes)
+    values = None if kind == "labels" else tuple(classes)
+    form = form or SubmissionFormat(ids=ids, columns=("label",) if values else tuple(classes), values=values)
+    rows = fill_form(form, ids, probabilities, classes, kind)
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8", newline="") as file:
@@ -34,17 +37,33 @@ def write_submission(folder: RunFolder, form: SubmissionFormat | None, classes: 
 
 
 def fill_form(
-    form: SubmissionFormat, ids: Sequence[str], probabilities: FloatArray, classes: Sequence[str]
+    form: SubmissionFormat,
+    ids: Sequence[str],
+    probabilities: FloatArray,
+    classes: Sequence[str],
+    kind: TargetKind = "classes",
 ) -> Iterator[list[object]]:
-    """Check a form, and give the rows of a submission: an id and a label, or an id and a probability per column."""
+    """Check a form, and give the rows of a submission: an id and a label, or an id and a probability per column.
+
+    Of labels, of which an image can have any number, each has a column: its probability, or one of two values, the
+    second from one half on.
+    """
     position = {name: row for row, name in enumerate(ids)}
     wanted = form.ids or ids
     _check_ids(wanted, position)
-    if form.values is None:
+    if form.values is None or kind == "labels":
         if sorted(form.columns) != sorted(classes):
             raise DataError(f"submission: columns {list(form.columns)} are not the classes {list(classes)}")
         order = [list(classes).index(name) for name in form.columns]
-        return ([name, *probabilities[position[name]][order].tolist()] for name in wanted)
+        if form.values is None:
+            return ([name, *probabilities[position[name]][order].tolist()] for name in wanted)
+        if len(form.values) != 2:
+            raise DataError(f"submission: {list(form.values)} must be two values, for a label that is not there and is")
+        absent, present = form.values
+        return (
+            [name, *(present if value >= 0.5 else absent for value in probabilities[position[name]][order].tolist())]
+            for name in wanted
+        )
     if len(form.columns) != 1:
         raise DataError(f"submission: a label needs one column, and there are {list(form.columns)}")
     if len(form.values) != len(classes):

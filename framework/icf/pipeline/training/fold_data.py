@@ -11,6 +11,7 @@ import torch
 
 from icf.components import BoolArray, FloatArray, IntArray
 from icf.pipeline.data.attributes import ClassAttribute, read_attributes
+from icf.pipeline.data.labels import count_rows, read_columns
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.data.stored_images import open_sources
 from icf.pipeline.files import read_json, read_table
@@ -44,7 +45,7 @@ class FoldData:
 
     @property
     def train_targets(self) -> IntArray:
-        """Classes that the training rows are trained on, int64 [N]."""
+        """Classes or labels that the training rows are trained on, int64 [N] or [N, K]."""
         return self.trained[self.train_rows]
 
     def expect(self, rows: IntArray) -> torch.Tensor:
@@ -54,6 +55,8 @@ class FoldData:
     def expect_trained(self, rows: IntArray) -> torch.Tensor:
         """Return the same for training; of a row that is trained on as something else, no number is known."""
         classes = self.trained[rows]
+        if not self.numbers:
+            return self.output.expect(classes, {})
         as_scored = classes == self.targets[rows]
         numbers = {name: np.where(as_scored, values[rows], np.nan) for name, values in self.numbers.items()}
         return self.output.expect(classes, numbers)
@@ -65,24 +68,27 @@ class FoldData:
         facts = read_json(folder.data)
         split = read_table(folder.split)
         rows, folds = split["row"], split["fold"]
-        trained = _spread(split["trained"], rows, -1)
+        classes = tuple(facts["classes"])
+        scored = read_columns(split, classes)
+        targets = _spread(scored, rows, -1)
+        trained = _spread(split.get("trained", scored), rows, -1)
         output = read_output(facts["output"])
         numbers = {name: _spread(split[f"number_{name}"], rows, np.nan) for name in output.numbers}
         validates = folds == job.fold
         train_rows = rows[find_trained(split, validates)]
-        counts = np.bincount(trained[train_rows], minlength=len(facts["classes"]))
+        counts = count_rows(trained[train_rows], len(classes))
         test: dict[str, Any] = {"id": [], "row": np.zeros(0, np.int64)}
         spec = Preprocessing.model_validate(facts["preprocessing"])
         sources = open_sources(job.plan, spec, facts["pixels"])
         if "test" in sources:
             test = read_table(folder.test_rows)
         return cls(
-            classes=tuple(facts["classes"]),
+            classes=classes,
             attributes=read_attributes(facts["attributes"]),
             output=output.learn(counts),
             preprocessing=spec,
             train_pixels=sources["train"],
-            targets=_spread(split["target"], rows, -1),
+            targets=targets,
             trained=trained,
             numbers=numbers,
             train_rows=train_rows,
@@ -99,7 +105,7 @@ def find_trained(split: dict[str, Any], validates: BoolArray) -> BoolArray:
 
     Rows that no fold validates are left out where a row of their group is validated.
     """
-    trains: BoolArray = ~validates & (split["trained"] >= 0)
+    trains: BoolArray = ~validates & (split.get("trained", np.zeros(1)) >= 0)
     loose = np.flatnonzero(trains & (split["fold"] < 0))
     if len(loose):
         groups = split["group"]
@@ -110,6 +116,6 @@ def find_trained(split: dict[str, Any], validates: BoolArray) -> BoolArray:
 
 def _spread(values: npt.NDArray[Any], rows: IntArray, empty: float) -> npt.NDArray[Any]:
     """Return an array that has each row's value at its position in the pixels."""
-    spread = np.full(int(rows.max()) + 1, empty, dtype=values.dtype)
+    spread = np.full((int(rows.max()) + 1, *values.shape[1:]), empty, dtype=values.dtype)
     spread[rows] = values
     return spread

@@ -11,6 +11,7 @@ from torch import nn
 
 from icf.components import FloatArray, IntArray
 from icf.pipeline.data.inputs import Inputs, open_test_inputs
+from icf.pipeline.data.labels import measure_shares, write_columns
 from icf.pipeline.files import make_table, write_json, write_probabilities
 from icf.pipeline.results.fusion import TRIAL_ROWS, try_fusion
 from icf.pipeline.results.inference import predict_parts
@@ -59,10 +60,10 @@ def predict_fold(trainer: Trainer) -> tuple[FloatArray, str]:
     probabilities = make_table(len(data.val_rows), classes, folder.path)
     fill(probabilities, np.arange(len(data.val_rows)), trainer.batches, data.val_rows)
     targets = data.targets[data.val_rows]
-    write_probabilities(folder.oof, data.val_ids, data.classes, probabilities, target=targets)
+    write_probabilities(folder.oof, data.val_ids, data.classes, probabilities, **write_columns(targets, data.classes))
     if data.test_pixels is not None:
         test = make_table(len(data.test_rows), classes, folder.path)
-        test[:] = np.bincount(data.train_targets, minlength=classes) / len(data.train_targets)  # of unreadable images
+        test[:] = measure_shares(data.train_targets, classes)  # of unreadable images
         readable = np.flatnonzero(data.test_rows >= 0)
         batches = open_test_inputs(trainer.embeddings, data.test_pixels, data.preprocessing, trainer.device)
         fill(test, readable, batches, data.test_rows[readable])

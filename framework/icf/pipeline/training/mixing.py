@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import torch
 
-from icf.components import BatchMixer, Mixed, MixerContext
+from icf.components import BatchMixer, Mixed, MixerContext, TargetKind
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.results.products import build_mixer
 from icf.pipeline.seeds import Purpose, derive_seed
@@ -41,13 +41,14 @@ class Mixing:
         return self.mixers[drawn](images, targets, generator)
 
 
-def build_mixing(plan: Plan, classes: Sequence[str], spec: Preprocessing) -> Mixing:
+def build_mixing(plan: Plan, classes: Sequence[str], spec: Preprocessing, kind: TargetKind = "classes") -> Mixing:
     """Build the mixers of a plan; raises PluginError where a factory fails or refuses its parameters."""
     context = MixerContext(
         num_classes=len(classes),
         image_size=spec.context().image_size,
         channels=spec.channels,
         classes=tuple(classes),
+        targets=kind,
     )
     mixers = [build_mixer(choice, context) for choice in plan.mixers]
     return Mixing(mixers, plan.recipe.train.epochs - plan.recipe.transforms.unmixed_epochs)

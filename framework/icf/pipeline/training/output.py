@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from icf.choice import Frozen
-from icf.components import FloatArray, IntArray, LossContext
+from icf.components import FloatArray, IntArray, LossContext, TargetKind
 from icf.pipeline.results.products import build
 from icf.plan import Plan
 
@@ -24,6 +24,11 @@ class Output(Frozen):
     @abstractmethod
     def units(self) -> int:
         """How many outputs there are for an image, U."""
+
+    @property
+    def targets(self) -> TargetKind:
+        """What the outputs are of: one class of each image, or any number of labels."""
+        return "classes"
 
     @property
     def networks(self) -> tuple[int, ...]:
@@ -41,7 +46,10 @@ class Output(Frozen):
         return self
 
     def expect(self, classes: IntArray, numbers: Mapping[str, FloatArray]) -> torch.Tensor:
-        """Return what outputs are compared with: classes int64 [N], or float64 [N, 1 + M] with M numbers beside."""
+        """Return what outputs are compared with: targets int64 [N] or [N, K], or float64 [N, 1 + M].
+
+        The latter are classes with M numbers beside, if the loss wants any.
+        """
         if not self.numbers:
             return torch.from_numpy(classes)
         unknown = np.full(len(classes), np.nan)
@@ -82,4 +90,30 @@ class Softmax(Output):
     def decode(self, logits: torch.Tensor) -> FloatArray:
         """Return the softmax of the logits."""
         values: FloatArray = torch.softmax(logits.double(), dim=-1).numpy()
+        return values
+
+
+class Sigmoid(Output):
+    """An output for each label, of which any number can be right: the logit of its being there."""
+
+    kind: Literal["sigmoid"] = "sigmoid"
+    labels: int
+
+    @property
+    def units(self) -> int:
+        """The number of labels."""
+        return self.labels
+
+    @property
+    def targets(self) -> TargetKind:
+        """Labels."""
+        return "labels"
+
+    def build_criterion(self, plan: Plan, class_counts: IntArray, seed: int) -> nn.Module:
+        """Return the plan's loss."""
+        return Softmax(classes=self.labels).build_criterion(plan, class_counts, seed)
+
+    def decode(self, logits: torch.Tensor) -> FloatArray:
+        """Return the sigmoid of the logits."""
+        values: FloatArray = torch.sigmoid(logits.double()).numpy()
         return values

@@ -9,15 +9,17 @@ import numpy as np
 import torch
 from pydantic import Field, TypeAdapter
 
-from icf.components import FloatArray
+from icf.components import FloatArray, TargetKind
 from icf.errors import Problem, RecipeError
 from icf.pipeline.data.attributes import ClassAttribute, find_attribute, find_bands
 from icf.pipeline.training.heads import BinnedHead, ClassHead, Head, OrdinalHead, place_bins
 from icf.pipeline.training.joint import JointOutput
-from icf.pipeline.training.output import Output, Softmax
+from icf.pipeline.training.output import Output, Sigmoid, Softmax
 from icf.sections import HeadSection, Targets
 
-_READER: TypeAdapter[Softmax | JointOutput] = TypeAdapter(Annotated[Softmax | JointOutput, Field(discriminator="kind")])
+_READER: TypeAdapter[Softmax | Sigmoid | JointOutput] = TypeAdapter(
+    Annotated[Softmax | Sigmoid | JointOutput, Field(discriminator="kind")]
+)
 
 
 def read_output(described: Any) -> Output:
@@ -26,13 +28,18 @@ def read_output(described: Any) -> Output:
 
 
 def choose_output(
-    section: Targets, attributes: Sequence[ClassAttribute], numbers: Mapping[str, FloatArray] | None
+    section: Targets,
+    attributes: Sequence[ClassAttribute],
+    numbers: Mapping[str, FloatArray] | None,
+    kind: TargetKind = "classes",
 ) -> Output:
-    """Return a softmax over the classes, or the heads that a recipe names.
+    """Return a softmax over the classes, a sigmoid of each label, or the heads that a recipe names.
 
     ``numbers`` are those of the training rows, float64 [N] each. Raises RecipeError for heads that do not fit the data
     set's attributes, or do not tell its classes apart.
     """
+    if kind == "labels":
+        return Sigmoid(labels=len(attributes[0].of_class))
     if not section.heads:
         return Softmax(classes=len(attributes[0].of_class))
     made = [

@@ -14,6 +14,7 @@ from torch import nn
 from icf.components import IntArray, OptimizerContext, SamplerContext, Schedule, SchedulerContext
 from icf.pipeline.cache import count_cores
 from icf.pipeline.data.inputs import Inputs, open_train_images
+from icf.pipeline.data.labels import count_rows, kind_of
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, Embeddings, read_embedding_files
 from icf.pipeline.frozen.separation import take_rest, with_dropout
 from icf.pipeline.jobs import FoldJob
@@ -125,7 +126,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         plan.optimizer,
         OptimizerContext(parameter_groups=groups, seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold)),
     )
-    counts = np.bincount(data.train_targets, minlength=classes).astype(np.int64)
+    counts = count_rows(data.train_targets, classes)
     loss_seed = derive_seed(seed, Purpose.LOSS, job.fold)
     criterion = data.output.build_criterion(plan, counts, loss_seed)
     sampler_seed = derive_seed(seed, Purpose.SAMPLER, job.fold)
@@ -156,7 +157,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         order=order,
         batches=batches,
         loader=Loader(recipe.compute.prefetch, batches, open_images, device, count_spare_cores(job, device)),
-        mixing=build_mixing(plan, data.classes, data.preprocessing),
+        mixing=build_mixing(plan, data.classes, data.preprocessing, kind_of(data.targets)),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         steps=steps,
         average=build_average(recipe.train, model),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from icf.components import EnsemblerContext
+from icf.components import EnsemblerContext, TargetKind
 from icf.pipeline.data.attributes import ClassAttribute
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.results.products import build_transform, combine_members
@@ -18,7 +18,12 @@ ROWS = 64
 
 
 def try_components(
-    plan: Plan, classes: Sequence[str], attributes: Sequence[ClassAttribute], members: int, spec: Preprocessing
+    plan: Plan,
+    classes: Sequence[str],
+    attributes: Sequence[ClassAttribute],
+    members: int,
+    spec: Preprocessing,
+    kind: TargetKind = "classes",
 ) -> None:
     """Score and join made-up rows, and build the transforms and mixers of training.
 
@@ -28,9 +33,13 @@ def try_components(
     """
     for choice in plan.train_transforms:
         build_transform(choice, spec.context())
-    build_mixing(plan, classes, spec)
+    build_mixing(plan, classes, spec, kind)
     num_classes = len(classes)
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet(np.ones(num_classes), (members, ROWS))
-    combine_members(plan.ensembler, EnsemblerContext(num_classes=num_classes), probabilities)
-    score_rows(build_metrics(plan, attributes), probabilities[0], np.arange(ROWS) % num_classes)
+    targets = np.arange(ROWS) % num_classes
+    if kind == "labels":
+        probabilities = generator.random(probabilities.shape)
+        targets = (np.arange(ROWS)[:, None] >> np.arange(num_classes) % 6) & 1
+    combine_members(plan.ensembler, EnsemblerContext(num_classes=num_classes, targets=kind), probabilities)
+    score_rows(build_metrics(plan, attributes), probabilities[0], targets)

@@ -42,8 +42,14 @@ class TrialSteps:
         shape = (self.images_per_step, spec.channels, *spec.image_size)
         self.images = torch.randn(shape).to(memory_format=torch.channels_last)
         self.network = self._model
-        targets = work.output.expect(np.arange(self.images_per_step) % work.num_classes, {})
+        targets = self._draw_targets(work)
         self._targets = repeat_targets(targets, plan.recipe.model.dropout_samples)
+
+    def _draw_targets(self, work: Workload) -> torch.Tensor:
+        classes = np.arange(self.images_per_step) % work.num_classes
+        if work.output.targets == "labels":
+            return work.output.expect(np.eye(work.num_classes, dtype=np.int64)[classes], {})
+        return work.output.expect(classes, {})
 
     def __call__(self, precision: torch.dtype | None) -> None:
         """Do one step."""
