@@ -17,6 +17,7 @@ from icf.pipeline.jobs import Workload
 from icf.pipeline.training import compiling
 from icf.pipeline.training.compiling import UncompiledError, choose_compiling, compile_network, is_worthwhile
 from icf.pipeline.training.fit import fit_fold, save_epoch
+from icf.pipeline.training.output import Softmax
 from training import fit, make_jobs, make_plan, read_history, read_oof, without_speed
 
 SMALL = ("train.epochs=2", "model.widths=[8]", "train.batch_size=100", 'scheduler="scheduler/constant"')
@@ -104,7 +105,7 @@ def test_trying_changes_nothing(monkeypatch: pytest.MonkeyPatch, fails: bool) ->
 
 def make_work(images: int = 10_000_000) -> Workload:
     spec = Preprocessing.model_construct(image_size=(8, 8), channels=1)
-    return Workload(folds=5, images=images, num_classes=10, preprocessing=spec)
+    return Workload(folds=5, images=images, num_classes=10, preprocessing=spec, output=Softmax(classes=10))
 
 
 @pytest.fixture
