@@ -13,6 +13,7 @@ from icf.errors import PluginError, RecipeError
 from icf.plan import Plan, load_plan, make_plan
 from icf.plugins import Catalogue, load_plugins
 from icf.recipe import to_toml
+from icf.sections import ModelSection
 
 installer = pytest.fixture(distributions.installer)
 
@@ -280,9 +281,8 @@ def test_a_plan_of_something_else_is_refused(text, message):
 
 def test_the_filled_recipe_gives_the_same_plan(plan, catalogue):
     filled = tomllib.loads(to_toml(plan.filled_recipe()))
-    assert filled["model"] == {"use": "kit/net", "freeze": "backbone"} | {
-        key: value for key, value in plan.model.params.items() if value is not None
-    }
+    section = ModelSection(use="kit/net", freeze="backbone").model_dump(mode="json", exclude_none=True)
+    assert filled["model"] == section | {key: value for key, value in plan.model.params.items() if value is not None}
     again = make_plan(filled, catalogue, "sample")
     assert again.identity == plan.identity
     assert again.filled_recipe() == plan.filled_recipe()
