@@ -13,6 +13,11 @@ from icf.cli import main as program
 
 EXAMPLES = {
     "run": "icf run recipes/digits.toml --set train.epochs=3 --set loss.use=loss/focal",
+    "submit": "icf submit recipes/digits.toml --address http://head:8265 --cluster-runs /shared/runs",
+    "jobs list": "icf jobs list --address http://head:8265",
+    "jobs follow": "icf jobs follow icf-digits-20260131-120000-a1b2 --address http://head:8265",
+    "jobs stop": "icf jobs stop icf-digits-20260131-120000-a1b2 --address http://head:8265",
+    "jobs fetch": "icf jobs fetch icf-digits-20260131-120000-a1b2 --address http://head:8265",
     "check": "icf check recipes/digits.toml",
     "find-lr": "icf find-lr recipes/digits.toml --steps 200",
     "predict": "icf predict runs/digits new/ --output predictions.csv",
@@ -30,6 +35,8 @@ VARIABLES = {
     "ICF_DISABLE_PLUGINS": "Plugins that are never imported, with commas between them",
     "ICF_KEEP_MEMORY": "`0`: memory that is free goes back to the system at once ([performance](performance.md))",
     "ICF_RUNS": "Folder that holds run folders, for `icf run` without `--runs`",
+    "RAY_API_SERVER_ADDRESS": "The dashboard of a Ray cluster, for `icf submit` and `icf jobs` without `--address`",
+    "RAY_AUTH_MODE": "`token`: use a cluster that asks for Ray's token ([executors](cluster.md#security))",
     "RAY_ADDRESS": "The Ray cluster to use, as `ray job submit` sets it ([executors](cluster.md))",
 }
 """Environment variable -> what it does."""
@@ -41,14 +48,26 @@ JSON = re.compile(r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}")
 def write_commands() -> list[str]:
     """Describe every command with its arguments and options."""
     group: Any = typer.main.get_command(program.app)
-    commands: dict[str, Any] = group.commands
+    commands = dict(list_commands(group))
     lines = write_table(
         ["command", "what it does"],
-        ((f"[`icf {name}`](#icf-{name})", _split_help(command)[0]) for name, command in commands.items()),
+        (
+            (f"[`icf {name}`](#icf-{name.replace(' ', '-')})", _split_help(command)[0])
+            for name, command in commands.items()
+        ),
     )
     for name, command in commands.items():
         lines += ["", f"## icf {name}", "", *_write_command(name, command)]
     return lines
+
+
+def list_commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every command that is not hidden, those of a group by two words."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from list_commands(command, f"{name} ")
+        elif not command.hidden:
+            yield prefix + name, command
 
 
 def write_exit_codes() -> list[str]:

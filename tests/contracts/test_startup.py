@@ -32,6 +32,9 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
     "arguments",
     [
         ["--help"],
+        ["submit", "--help"],
+        ["jobs", "--help"],
+        ["jobs", "follow", "--help"],
         ["list-plugins"],
         ["describe", "loss/cross-entropy"],
         ["describe", "timm/model"],

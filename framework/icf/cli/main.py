@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 import icf
+from icf.cli import jobs as job_commands
 from icf.cli import plugins as plugin_commands
 from icf.cli.check import check
 from icf.cli.check_plugin import check_plugin
@@ -25,6 +26,8 @@ from icf.cli.find_lr import find_lr
 from icf.cli.new_plugin import new_plugin
 from icf.cli.predict import predict
 from icf.cli.run import run
+from icf.cli.run_plan import run_plan
+from icf.cli.submit import submit
 from icf.errors import IcfError, RecipeError, UsageError
 from icf.plugins import list_unknown_blocks
 
@@ -40,6 +43,9 @@ app = typer.Typer(
 )
 
 app.command("run")(run)
+app.command("submit")(submit)
+app.add_typer(job_commands.app, name="jobs")
+app.command("run-plan", hidden=True)(run_plan)
 app.command("check")(check)
 app.command("find-lr")(find_lr)
 app.command("predict")(predict)
