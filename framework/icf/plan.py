@@ -138,7 +138,7 @@ def _as_table(choice: Choice) -> dict[str, Any]:
     return {"use": choice.ref} | own | choice.params
 
 
-IDLE_COMPUTE = {"executor", "max_concurrent_folds", "max_failures", "prefetch", "checkpoint_minutes"}
+IDLE_COMPUTE = {"executor", "max_concurrent_folds", "max_failures", "prefetch", "checkpoint_minutes", "storage"}
 """Keys of the section compute that can't change a result."""
 
 

@@ -8,7 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    field_validator,
+    model_validator,
+)
 
 from icf.params import NamedComponent
 
@@ -362,6 +371,12 @@ class Inference(Section):
     )
 
 
+def _refuse_addresses(value: str) -> str:
+    if "://" in value:
+        raise ValueError("must be a folder that every machine sees; addresses such as s3:// are not supported")
+    return value
+
+
 class Compute(Section):
     """Where and how fast folds run."""
 
@@ -403,6 +418,10 @@ class Compute(Section):
     )
     max_failures: Annotated[int, Strict(), Field(ge=0)] = Field(
         default=2, description="Times that a fold is restarted after its process died"
+    )
+    storage: Annotated[str, Field(min_length=1), AfterValidator(_refuse_addresses)] | None = Field(
+        default=None,
+        description="Folder for run folders in place of --runs; all machines of a cluster must see it under this path",
     )
     checkpoint_minutes: Positive = Field(
         default=5.0,

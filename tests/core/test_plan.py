@@ -292,7 +292,15 @@ SAME = [
     {"problem": {"question": "Another?"}},
     {"observers": []},
     {"cache": {"mode": "off", "max_gb": 1.5}},
-    {"compute": {"executor": "inline", "max_concurrent_folds": 1, "max_failures": 0, "checkpoint_minutes": 1.0}},
+    {
+        "compute": {
+            "executor": "inline",
+            "max_concurrent_folds": 1,
+            "max_failures": 0,
+            "checkpoint_minutes": 1.0,
+            "storage": "x",
+        }
+    },
     {"optimizer": {"use": "kit/step", "rate": 0.5}},
 ]
 OTHER = [

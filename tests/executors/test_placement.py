@@ -14,8 +14,9 @@ from icf.executors.fork_server import may_fork
 from icf.executors.inline import InlineExecutor
 from icf.executors.placement import SHORT_WORK, check_request, choose_name, count_places
 from icf.executors.process import ProcessExecutor
+from icf.executors.ray_room import count_capacity, describe_shortage
 from icf.executors.ray_task import RayTaskExecutor
-from icf.executors.ray_train import RayTrainExecutor, count_capacity, describe_shortage
+from icf.executors.ray_train import RayTrainExecutor
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.jobs import Placement, Prediction, Workload
 from icf.pipeline.training.output import Softmax

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from icf.errors import IcfError
+from icf.executors.ray_room import Nodes, choose_cluster_device, count_capacity, count_most, count_shares, read_nodes
 from icf.pipeline.cache import count_cores
 from icf.pipeline.jobs import Executor, Placement, Prediction, Workload
 from icf.pipeline.training.compiling import choose_compiling
@@ -28,14 +29,22 @@ def choose_executor(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
         IcfError: the recipe asks for what this machine does not have.
     """
     compute = plan.recipe.compute
-    device = choose_device(compute.device).type
+    nodes = _read_cluster(compute, work)
+    device = choose_device(compute.device).type if nodes is None else choose_cluster_device(compute.device, nodes)
     gpus = compute.gpus_per_worker
     if gpus is None:
         gpus = 1.0 if device == "cuda" else 0.0
     check_request(plan, device, gpus)
-    places = count_places(device, gpus, compute.workers_per_fold, work.folds)
-    computing = recall_computing(work, device) or choose_computing(plan, work, device, places)
-    if device == "cpu":
+    if nodes is None:
+        places = count_places(device, gpus, compute.workers_per_fold, work.folds)
+    else:
+        need = {"CPU": float(compute.threads or 1), "GPU": gpus}
+        places = min(work.folds, max(1, count_capacity(nodes, need, compute.workers_per_fold)))
+    computing = recall_computing(work, device)
+    if computing is None and nodes is not None:
+        computing = choose_cluster_computing(compute, work, nodes)
+    computing = computing or choose_computing(plan, work, device, places)
+    if device == "cpu" and nodes is None:
         places = min(places, max(1, count_cores() // (computing.threads * compute.workers_per_fold)))
     name, reason = choose_name(compute.executor, places, compute.workers_per_fold, gpus, work.pixels)
     placement = Placement(
@@ -52,6 +61,14 @@ def choose_executor(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
         compiled=computing.compiled,
     )
     return placement, make_executor(placement, compute)
+
+
+def _read_cluster(compute: Compute, work: Workload) -> Nodes | None:
+    """Return the nodes of the cluster on which folds will run; None if they run on this machine."""
+    heads_only = work.pixels == 0 and compute.workers_per_fold == 1 and compute.executor == "auto"
+    if not os.environ.get("RAY_ADDRESS") or compute.executor in ("inline", "process") or heads_only:
+        return None
+    return read_nodes()
 
 
 @dataclass(frozen=True)
@@ -74,6 +91,14 @@ def recall_computing(work: Workload, device: str) -> Computing | None:
     reason = "number format, threads and predictions as before"
     chosen = (earlier.precision, earlier.threads, earlier.fold_threads)
     return Computing(*chosen, reason, earlier.prediction, earlier.compiled)
+
+
+def choose_cluster_computing(compute: Compute, work: Workload, nodes: Nodes) -> Computing:
+    """Return the recipe's number format, and threads so that all folds are spread over the nodes."""
+    together = -(-work.folds * compute.workers_per_fold // max(1, len(nodes)))
+    threads = compute.threads or max(1, int(count_most(nodes, "CPU")) // together)
+    reason = "not measured: only folds on this machine's processor are"
+    return Computing(compute.precision, threads, (), reason, compiled=compute.compile == "on")
 
 
 def choose_computing(plan: Plan, work: Workload, device: str, places: int) -> Computing:
@@ -123,11 +148,6 @@ def count_places(device: str, gpus: float, workers: int, folds: int) -> int:
     else:
         room = max(1, count_cores() // workers)
     return min(room, folds)
-
-
-def count_shares(there: float, amount: float) -> int:
-    """Return how many workers with ``amount`` GPUs each fit on ``there``; a fraction lies on one GPU."""
-    return int(there) * int(1 / amount) if amount < 1 else int(there / amount)
 
 
 def choose_name(wanted: str, places: int, workers: int, gpus: float, work: int) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import queue
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,8 +13,8 @@ from typing import Any
 
 from icf.errors import IcfError
 from icf.executors.inline import explain
-from icf.executors.placement import count_shares
-from icf.executors.ray_nodes import require_plugins
+from icf.executors.ray_check import require_cluster
+from icf.executors.ray_room import describe_need, find_places
 from icf.executors.ray_session import ray_session
 from icf.memory import memory_variables
 from icf.pipeline.files import read_json, write_json
@@ -36,27 +35,14 @@ class RayTrainExecutor:
         placement = self._placement
         gpus = math.ceil(placement.concurrent * placement.workers * placement.gpus)
         with ray_session(num_cpus=placement.cpus, num_gpus=gpus) as ray:
-            if os.environ.get("RAY_ADDRESS") and jobs:
-                require_plugins(ray, jobs[0].plan)
+            require_cluster(ray, jobs)
             failed: dict[int, Failure] = {}
             # The last folds may have more threads; they wait until there is room for that, in one group of their own.
             for threads, group in groupby(jobs, key=lambda job: job.threads):
-                failed |= self._run_group(list(group), self._need(threads), ray.nodes())
+                together = list(group)
+                places = find_places(ray, describe_need(placement, threads), placement.workers)
+                failed |= self._run_queue(together, min(places, len(together), self._limit or places))
             return failed
-
-    def _run_group(
-        self, jobs: Sequence[FoldJob], need: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]
-    ) -> dict[int, Failure]:
-        capacity = count_capacity(nodes, need, self._placement.workers)
-        if capacity == 0:
-            raise IcfError(describe_shortage(nodes, need, self._placement.workers))
-        return self._run_queue(jobs, min(capacity, len(jobs), self._limit or capacity))
-
-    def _need(self, threads: int) -> dict[str, float]:
-        need: dict[str, float] = {"CPU": float(threads)}
-        if self._placement.gpus:
-            need["GPU"] = self._placement.gpus
-        return need
 
     def _run_queue(self, jobs: Sequence[FoldJob], places: int) -> dict[int, Failure]:
         waiting: queue.SimpleQueue[FoldJob] = queue.SimpleQueue()
@@ -110,7 +96,7 @@ class RayTrainExecutor:
             scaling_config=ScalingConfig(
                 num_workers=self._placement.workers,
                 use_gpu=bool(self._placement.gpus),
-                resources_per_worker=self._need(job.threads),
+                resources_per_worker=describe_need(self._placement, job.threads),
             ),
             run_config=RunConfig(  # type: ignore[call-arg] # types are those of the older of two classes
                 # The key is in the name: Ray would silently resume another run of the same name.
@@ -134,7 +120,7 @@ def train_in_worker(config: dict[str, Any]) -> None:
     job: FoldJob = config["job"]
     if _failure_file(job).exists():
         return  # Ray started the workers again, but a mistake would be the same mistake again
-    device = choose_device(job.plan.recipe.compute.device)
+    device = choose_device(job.device)
     alone = not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
     try:
         fit_fold(job, Team() if alone else DistributedTeam(device))
@@ -155,26 +141,3 @@ def _failure_file(job: FoldJob) -> Path:
 def _read_failure(job: FoldJob) -> Failure | None:
     path = _failure_file(job)
     return Failure(**read_json(path)) if path.exists() else None
-
-
-def count_capacity(nodes: Sequence[Mapping[str, Any]], need: Mapping[str, float], workers: int) -> int:
-    """Return how many folds fit at once: workers that fit on each node, summed, divided by workers per fold."""
-    room = 0
-    for node in nodes:
-        if node["Alive"]:
-            resources = node["Resources"]
-            rooms = [int(resources.get("CPU", 0) / need["CPU"])]
-            if need.get("GPU"):
-                rooms.append(count_shares(resources.get("GPU", 0), need["GPU"]))
-            room += min(rooms)
-    return room // workers
-
-
-def describe_shortage(nodes: Sequence[Mapping[str, Any]], need: Mapping[str, float], workers: int) -> str:
-    """Say what one fold needs and what the cluster has."""
-    have = [", ".join(f"{node['Resources'].get(name, 0):g} {name}" for name in need) for node in nodes if node["Alive"]]
-    wanted = ", ".join(f"{amount:g} {name}" for name, amount in need.items())
-    return (
-        f"no fold fits on the cluster: a fold needs {workers} workers with {wanted} each; the nodes have"
-        f" {'; '.join(have)}. Lower compute.workers_per_fold, compute.threads or compute.gpus_per_worker"
-    )

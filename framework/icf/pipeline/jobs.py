@@ -54,6 +54,8 @@ class FoldJob:
     precision: str = "auto"
     prediction: Prediction | None = None
     compiled: bool = False
+    device: str = "auto"
+    """One of compute.device."""
 
     @property
     def predicts(self) -> Prediction:

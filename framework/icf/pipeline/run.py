@@ -66,7 +66,7 @@ class _Run:
 def run_pipeline(
     plan: Plan, runs: Path, place: Place, listener: Listener, *, fresh: bool = False, retry: bool = False
 ) -> RunResult:
-    """Run a plan, or continue it, in its folder below ``runs``; a stage that is complete is skipped.
+    """Run a plan, or continue it, in its folder below compute.storage or ``runs``; a complete stage is skipped.
 
     Folds that failed are left alone unless ``retry`` is true: they would mostly fail again.
 
@@ -78,6 +78,7 @@ def run_pipeline(
     restore_local_plugins(plan.local_plugins)
     for choice in plan.choices():
         choice.resolve()
+    runs = Path(plan.recipe.compute.storage or runs)
     folder = open_run_folder(plan, runs, fresh=fresh, retry=retry)
     with hold(folder):
         return _run_stages(_Run(plan, folder, listener, retry), place, started)
@@ -235,7 +236,7 @@ def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Plac
     prediction, compiled = placement.prediction, placement.compiled
     key = digest(run.plan.identity, data.key, source, fold, threads, device, precision, str(prediction), compiled)
     concurrent = placement.concurrent * placement.workers
-    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision, prediction, compiled)
+    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision, prediction, compiled, device)
 
 
 def _ensemble(run: _Run, data: Prepared, split: Split, keys: list[str]) -> None:

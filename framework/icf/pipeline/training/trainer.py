@@ -112,7 +112,7 @@ class Trainer:
 def build_trainer(job: FoldJob, team: Team) -> Trainer:
     """Build model, loss, optimizer, schedule and sampler for one fold, all seeded by its number."""
     plan, recipe = job.plan, job.plan.recipe
-    device = choose_device(recipe.compute.device)
+    device = choose_device(job.device)
     data = FoldData.open(job)
     seed = recipe.train.seed
     classes = len(data.classes)
