@@ -177,7 +177,7 @@ def test_mistakes_are_one_line(capsys):
 
 def test_the_file_of_the_plugin_guide_works(capsys):
     guide = (Path(__file__).parents[2] / "docs" / "plugins" / "writing.md").read_text()
-    [code] = [block for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if 'factory=":' in block]
+    [code] = [block for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if '":build_poly"' in block]
     write("my_loss.py", code)
     command = ["check", str(DIGITS), "--plugin", "my_loss.py", "--set", "loss.use=my-loss/poly"]
     assert main(command) == 0, capsys.readouterr().err
