@@ -1,20 +1,18 @@
-"""Several raylets on this machine; a node with a disk of its own has a mount namespace."""
+"""Several raylets on this machine, as a cluster."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from benchmarks.processes import ICF, list_descendants
+from benchmarks.processes import ICF
 from benchmarks.ray_cluster import RayCluster, ray_cluster
 
-from processes import has_ended
+from icf.errors import IcfError
+from icf.executors import ray_storage
 from runs import find_run, finish, start_run, wait_until
 from training import DIGITS, SMALL
 
@@ -69,40 +67,27 @@ def test_what_a_cluster_will_never_have_is_refused_at_once(
     assert "Traceback" not in done.stderr
 
 
-@contextmanager
-def node_with_its_own_disk(folder: Path, cluster: RayCluster) -> Iterator[None]:
-    """Add a node that sees an empty disk where others see a folder."""
-    join = f"ray start --address={cluster.environment['RAY_ADDRESS']} --node-ip-address=127.0.0.1 --num-cpus=1 --block"
-    script = f"mount -t tmpfs -o size=1m tmpfs {folder} && exec {Path(sys.executable).parent}/{join}"
-    command = ["unshare", "--mount", "sh", "-c", script]
-    with (folder.parent / "node.log").open("w+") as log:
-        # Ray on loopback takes itself for one that must stay alone.
-        environment = {**os.environ, **cluster.environment, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-        try:
-            wait_until(lambda: "Ray runtime started" in (folder.parent / "node.log").read_text(), process)  # type: ignore[arg-type]
-            yield
-        finally:
-            family = [process.pid, *list_descendants(process.pid)]
-            for found in family:
-                if not has_ended(found):
-                    os.kill(found, 9)
-            process.wait()
+def test_nodes_that_see_the_folder_pass_and_leave_nothing(tmp_path: Path, cluster: RayCluster) -> None:
+    done = run_command(tmp_path, cluster.environment, 'compute.executor="ray-task"', "train.epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob(".probe*"))
 
 
-def test_a_node_that_does_not_share_the_folder_stops_the_run_at_the_start(tmp_path: Path, cluster: RayCluster) -> None:
-    if os.geteuid():
-        pytest.skip("only root can give a node a disk of its own")
-    runs = tmp_path / "runs"
+def test_a_node_that_does_not_share_the_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, other = tmp_path / "runs", tmp_path / "other"
     runs.mkdir()
-    with node_with_its_own_disk(runs, cluster):
-        started = time.monotonic()
-        done = run_command(runs, cluster.environment, 'compute.executor="ray-task"')
-        assert time.monotonic() - started < 100
-    assert done.returncode == 1
-    lines = done.stderr.splitlines()
-    assert f"the run folder {find_run(runs)} is not shared by all nodes" in lines[0]
-    assert [line.startswith("  node 127.0.0.1") and "No such file" in line for line in lines[1:-1]] == [True]
-    assert "compute.storage = " in lines[-1]
-    assert not list(runs.rglob(".probe*"))
-    assert not list(runs.rglob("history.csv"))
+    other.mkdir()
+    monkeypatch.setattr(ray_storage, "ATTEMPTS", 1)
+
+    def ask(_ray: object, function: Callable[[str, str], str], path: str, nonce: str) -> dict[str, str]:
+        """Let the second node see another disk, where the first sees the folder."""
+        return {"10.0.0.1": function(path, nonce), "10.0.0.2": function(path.replace(str(runs), str(other)), nonce)}
+
+    monkeypatch.setattr(ray_storage, "ask_nodes", ask)
+    with pytest.raises(IcfError, match="is not shared by all nodes") as caught:
+        ray_storage.require_shared_folder(None, runs)
+    first, *nodes, advice = str(caught.value).splitlines()
+    assert str(runs) in first
+    assert [line.startswith("  node 10.0.0.2: No such file or directory") for line in nodes] == [True]
+    assert "compute.storage" in advice
+    assert not list(runs.iterdir())
