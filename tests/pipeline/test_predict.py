@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from icf.pipeline.jobs import Executor, Placement, Workload
 from icf.pipeline.listener import Listener
 from icf.pipeline.predict import predict_images
 from icf.pipeline.run import run_pipeline
+from icf.pipeline.training.checkpoint import read_metadata
 from icf.plan import Plan, load_plan
 from training import CLASSES, place_inline, save_digits
 
@@ -154,6 +156,19 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_predicted(finished: Path, 
     assert [problem.where for problem in found.skipped] == [str(broken), str(missing)]
     with pytest.raises(BadImagesError, match=r"none of the images can be read: 2 problems[\s\S]*broken\.png"):
         predict_images(finished, [broken, missing])
+
+
+def test_weights_from_before_there_were_heads_have_an_output_for_each_class(
+    finished: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = sorted((data / "new").iterdir())[:3]
+    expected = predict_images(finished, images).probabilities
+
+    def read_old(path: Path) -> dict[str, Any]:
+        return {name: value for name, value in read_metadata(path).items() if name != "output"}
+
+    monkeypatch.setattr("icf.pipeline.predict.read_metadata", read_old)
+    assert np.array_equal(predict_images(finished, images).probabilities, expected)
 
 
 def test_a_run_without_all_its_folds_is_refused(data: Path, tmp_path: Path) -> None:

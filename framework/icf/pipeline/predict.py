@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from icf.pipeline.results.inference import predict_probabilities
 from icf.pipeline.training.batches import Batches
 from icf.pipeline.training.checkpoint import load_weights, read_metadata
 from icf.pipeline.training.network import build_model, choose_device, choose_precision
-from icf.pipeline.training.output import Output
+from icf.pipeline.training.output import Output, Softmax
 from icf.pipeline.training.output_choice import read_output
 from icf.plan import Plan
 
@@ -64,7 +64,7 @@ def predict_images(
     plan = Plan.from_json(folder.plan.read_text(encoding="utf-8"))
     restore_local_plugins(match_local_plugins(_needed_plugins(plan), local))
     described = [read_metadata(path) for path in weights]
-    outputs = [read_output(metadata["output"]) for metadata in described]
+    outputs = [_read_output(metadata) for metadata in described]
     metadata = described[0]
     spec = Preprocessing.model_validate(metadata["preprocessing"])
     _check_boxes(spec, boxes)
@@ -106,6 +106,12 @@ def _check_boxes(spec: Preprocessing, boxes: IntArray | Literal["whole"] | None)
         )
     if boxes is not None and not spec.boxes:
         raise UsageError("this run used whole images, so those that it predicts can't be cropped; leave out --boxes")
+
+
+def _read_output(metadata: dict[str, Any]) -> Output:
+    """Return what the outputs of a file of weights mean; files from before there were heads have one per class."""
+    described = metadata.get("output")
+    return Softmax(classes=len(metadata["classes"])) if described is None else read_output(described)
 
 
 def _needed_plugins(plan: Plan) -> tuple[LocalPlugin, ...]:
