@@ -37,15 +37,13 @@ def choose_executor(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
     check_request(plan, device, gpus)
     if nodes is None:
         places = count_places(device, gpus, compute.workers_per_fold, work.folds)
+        computing = recall_computing(work, device) or choose_computing(plan, work, device, places)
+        if device == "cpu":
+            places = min(places, max(1, count_cores() // (computing.threads * compute.workers_per_fold)))
     else:
         need = {"CPU": float(compute.threads or 1), "GPU": gpus}
         places = min(work.folds, max(1, count_capacity(nodes, need, compute.workers_per_fold)))
-    computing = recall_computing(work, device)
-    if computing is None and nodes is not None:
-        computing = choose_cluster_computing(compute, work, nodes)
-    computing = computing or choose_computing(plan, work, device, places)
-    if device == "cpu" and nodes is None:
-        places = min(places, max(1, count_cores() // (computing.threads * compute.workers_per_fold)))
+        computing = recall_computing(work, device) or choose_cluster_computing(compute, work, nodes)
     name, reason = choose_name(compute.executor, places, compute.workers_per_fold, gpus, work.pixels)
     placement = Placement(
         executor=name,

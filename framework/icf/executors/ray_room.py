@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from icf.errors import IcfError
-from icf.executors.ray_session import ray_session
 from icf.pipeline.jobs import Placement
 
 Nodes = Sequence[Mapping[str, Any]]
@@ -19,6 +18,8 @@ PATIENCE = 15.0
 
 def read_nodes() -> Nodes:
     """Return the nodes of the cluster that RAY_ADDRESS names, as ``list_nodes`` does."""
+    from icf.executors.ray_session import ray_session  # no work for runs without a cluster
+
     with ray_session(num_cpus=1) as ray:
         return list_nodes(ray)
 
