@@ -19,10 +19,7 @@ from icf.plan import Plan, load_plan
 from icf.recipe import to_toml
 from samples import draw_photo, save_photo
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache_of_test")
 
 
 @pytest.fixture

@@ -22,9 +22,7 @@ from samples import choose_transform, save_photo
 ROWS = np.array([3, 0, 5])
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache_of_test")
 
 
 @pytest.fixture

@@ -115,9 +115,7 @@ def make_run(
     return plan, folder, data
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache_of_test")
 
 
 class Page(HTMLParser):

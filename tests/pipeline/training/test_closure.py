@@ -21,9 +21,7 @@ BASE = '{use="optimizer/sgd", lr=0.1, momentum=0.9, weight_decay=0.0}'
 SAM = (f'optimizer={{use="optimizer/sam", rho=0.5, base={BASE}}}', 'scheduler="scheduler/constant"')
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache_of_test")
 
 
 def make_trainer(runs: Path, *overrides: str) -> Trainer:

@@ -23,9 +23,7 @@ from training import fit, make_jobs, make_plan, read_history, read_oof, without_
 SMALL = ("train.epochs=2", "model.widths=[8]", "train.batch_size=100", 'scheduler="scheduler/constant"')
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache_of_test")
 
 
 def test_a_compiled_fold_learns_the_same_and_continues_to_the_same_bits(

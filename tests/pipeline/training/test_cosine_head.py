@@ -17,9 +17,7 @@ from training import fit
 ARCFACE = ('model.head="cosine"', "model.head_scale=20.0", 'loss={use="loss/arcface", scale=20.0, margin=0.2}')
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache_of_test")
 
 
 def test_logits_are_scaled_cosines() -> None:

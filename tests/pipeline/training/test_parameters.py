@@ -17,9 +17,7 @@ PLAIN = '{use="optimizer/sgd", lr=0.1, momentum=0.0, nesterov=false, weight_deca
 GROUPS = '[{match="^head", lr_factor=10.0, weight_decay=0.5}, {match="stages\\\\.1", lr_factor=0.5}]'
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache_of_test")
 
 
 def make_trainer(runs: Path, *overrides: str) -> Trainer:

@@ -36,12 +36,10 @@ def write_toml(value: Any) -> str:
     return json.dumps(value)
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache_of_test")
 
 
-@pytest.mark.parametrize(("kind", "ref", "example"), list_choices(*KINDS))
+@pytest.mark.parametrize(("kind", "ref", "example"), list(list_choices(*KINDS)))
 def test_a_fold_is_trained_with_every_part(kind: str, ref: str, example: dict[str, Any], tmp_path: Path) -> None:
     section = f"{kind}={write_toml({'use': ref, **example})}"
     job = fit(tmp_path, section, *GIVEN.get(ref, []), "train.epochs=3", "split.folds=2")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +23,7 @@ from training import make_plan
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+def _short_timings(cache_of_test: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prediction_trial, "SECONDS", 0.0)
 
 
