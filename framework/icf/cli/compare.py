@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icf.cli.options import make_console, to_json
+from icf.cli.options import make_console, make_table, to_json
 from icf.cli.predict import find_run_dir
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def _to_json(differences: Mapping[str, Interval]) -> dict[str, dict[str, float]]
 
 
 def _print_table(base: Path, found: Mapping[Path, Mapping[str, Interval]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table = make_table()
     for header in ("run", "metric", "difference", "95 % interval"):
         table.add_column(header, overflow="fold")
     for run, differences in found.items():

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from icf.cli.options import make_table
 from icf.formats import format_clock, format_score, format_seconds, format_speed, shorten_refs
 from icf.pipeline.listener import FoldStatus
 from icf.plan import Plan
@@ -93,7 +94,7 @@ class FoldBoard:
         return sorted(ordered[: max(room, 1)], key=lambda status: status.fold)
 
     def _make_table(self, folds: Sequence[FoldStatus], bar_width: int) -> Table:
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        table = make_table("dim")
         for name in ("fold", "epoch"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("progress", width=bar_width, no_wrap=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icf.cli.options import Runs, make_console, to_json
+from icf.cli.options import Runs, make_console, make_table, to_json
 from icf.errors import IcfError
 from icf.formats import format_path, format_seconds
 
@@ -50,9 +50,7 @@ def list_jobs(
     if as_json:
         print(to_json([asdict(job) for job in jobs]))
         return
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table = make_table()
     for header in ("job", "recipe", "status", "started", "time"):
         table.add_column(header, overflow="fold")
     for job in jobs:

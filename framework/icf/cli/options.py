@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file, such as recipes/digits.toml.")]
 Overrides = Annotated[
@@ -42,6 +43,13 @@ def make_console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def make_table(header_style: str = "bold") -> Table:
+    """Return a table without lines, whose columns are still to be added."""
+    from rich.table import Table
+
+    return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=header_style)
 
 
 def can_redraw(console: Console) -> bool:

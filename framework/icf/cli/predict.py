@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from icf.boxes import Box, BoxForm, read_box
-from icf.cli.options import PluginFiles, make_console, to_json
+from icf.cli.options import PluginFiles, make_console, make_table, to_json
 from icf.errors import IcfError, Problem, ProblemsError
 from icf.formats import format_count
 from icf.local import read_local_plugins
@@ -190,10 +190,9 @@ def _write_csv(path: Path, found: Predictions) -> None:
 
 
 def _print_table(found: Predictions, top: int) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table = make_table()
     table.add_column("image", overflow="fold")
     for place in range(min(top, len(found.classes))):
         table.add_column("prediction" if place == 0 else f"{place + 1}", overflow="fold")

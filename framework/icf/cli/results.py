@@ -10,6 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from icf.cli.options import make_table
 from icf.cli.plan_table import make_grid
 from icf.formats import format_interval, format_path, format_score, format_seconds, shorten_refs
 from icf.pipeline.listener import RunResult
@@ -47,7 +48,7 @@ def count_fitting(console: Console, metrics: dict[str, Any], names: Sequence[str
 def make_score_table(metrics: dict[str, Any], names: Sequence[str]) -> Table:
     """Return a table with one row per fold, one for all out-of-fold rows, and one for labelled test rows."""
     shown = shorten_refs(list(metrics["oof"]))
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table = make_table()
     table.add_column("", no_wrap=True)
     for column in ("rows", "best\nepoch", *(shown[name] for name in names)):
         table.add_column(column, justify="right", no_wrap=True)
