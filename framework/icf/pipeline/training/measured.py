@@ -22,18 +22,13 @@ def recall_or_measure(
 ) -> dict[str, float]:
     """Return a number for each name; ``subject`` (JSON-able) is everything that they depend on."""
     path = cache_dir() / "tuning" / f"{digest(*subject, names)}.json"
-    try:
-        return {name: float(value) for name, value in zip(names, _pick(read_json(path), names), strict=True)}
-    except (OSError, ValueError, TypeError, KeyError):  # not there, or damaged
-        pass
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # not there, or damaged
+        earlier = read_json(path)
+        return {name: float(earlier[name]) for name in names}
     found = dict(measure())
     with contextlib.suppress(OSError):  # what can't be remembered is measured again
         write_json(path, found)
     return found
-
-
-def _pick(found: Mapping[str, float], names: Sequence[str]) -> list[float]:
-    return [found[name] for name in names]
 
 
 def take_turns(candidates: Mapping[str, Callable[[], float]]) -> dict[str, float]:
