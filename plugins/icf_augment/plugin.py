@@ -90,7 +90,7 @@ class ScaleParams(icf.Params):
     factor: float = Field(
         ge=0.5,
         le=2.0,
-        description="How many times as large things are shown: above 1 the image is cut, below 1 it ends",
+        description="How many times as large things are shown; above 1, the edge is cut off",
     )
     mode: Literal["reflect", "zero"] = Field(
         default="reflect", description="With a factor below 1, what is around: the image mirrored at its edge, or black"

@@ -100,7 +100,7 @@ def test_images_stay_what_they_were(change: Any, channels: int) -> None:
 
 
 @pytest.mark.parametrize(("p", "deterministic"), [(0.0, True), (0.5, False), (1.0, True)])
-def test_a_flip_says_whether_it_is_random(p: float, deterministic: bool) -> None:  # noqa: FBT001
+def test_a_flip_says_whether_it_is_random(p: float, deterministic: bool) -> None:
     assert build_horizontal_flip(FlipParams(p=p), CONTEXT).deterministic is deterministic
 
 
