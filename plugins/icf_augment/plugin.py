@@ -138,6 +138,7 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_augment.geometry:build_horizontal_flip",
         params=FlipParams,
         summary="Mirrors images left to right",
+        source="Krizhevsky et al. 2012, ImageNet classification with deep convolutional neural networks",
         reference="torchvision.transforms.v2.functional.horizontal_flip",
     )
     yield icf.Transform(
@@ -145,6 +146,7 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_augment.geometry:build_vertical_flip",
         params=FlipParams,
         summary="Mirrors images top to bottom",
+        source="torchvision.transforms.v2.RandomVerticalFlip",
         reference="torchvision.transforms.v2.functional.vertical_flip",
     )
     yield icf.Transform(
@@ -152,6 +154,7 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_augment.geometry:build_random_crop",
         params=RandomCropParams,
         summary="Shifts images by cropping them to the network's size at a random place, after padding",
+        source="He et al. 2016, arXiv:1512.03385",
         reference="numpy.pad and slices",
     )
     yield icf.Transform(
@@ -167,6 +170,7 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_augment.colour:build_brightness_contrast",
         params=BrightnessContrastParams,
         summary="Changes brightness and contrast",
+        source="Howard 2013, arXiv:1312.5402",
         reference="the formula in numpy",
     )
 
