@@ -1,4 +1,4 @@
-"""Every built-in component says where it comes from and what a test compares it with."""
+"""Every built-in component, and part of the core, says where it comes from and what a test compares it with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from icf.components import KINDS
 from icf.plugins import load_plugins
 
-TESTS = Path(__file__).parents[1] / "plugins"
+TESTS = Path(__file__).parents[1]
+PAGE = TESTS.parent / "docs/components.md"
 ENTRIES = [
     pytest.param(entry, id=f"{kind}-{entry.ref}")
     for kind in KINDS
@@ -49,9 +50,27 @@ def test_what_it_is_compared_with_is_in_the_tests_of_its_plugin(entry):
     plugin = entry.descriptor.factory.partition(".")[0]
     text = "\n".join(
         path.read_text(encoding="utf-8")
-        for path in TESTS.glob("test_*.py")
+        for path in TESTS.glob("plugins/test_*.py")
         if re.search(rf"^(from|import) {plugin}\b", path.read_text(encoding="utf-8"), re.MULTILINE)
     )
     assert text, f"no file of tests/plugins imports {plugin}"
-    names = {name: name.rpartition(".")[2] for name in find_names(entry.descriptor.reference)}
-    assert [name for name, last in names.items() if not re.search(rf"\b{last}\b", text)] == []
+    assert find_missing(entry.descriptor.reference, text) == []
+
+
+def find_missing(reference: str, text: str) -> list[str]:
+    """Names in a reference that a text does not use."""
+    return [name for name in find_names(reference) if not re.search(rf"\b{name.rpartition('.')[2]}\b", text)]
+
+
+def list_parts_of_the_core():
+    _, _, table = PAGE.read_text(encoding="utf-8").partition("## Parts of the core\n")
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    return [pytest.param(*row[2:], id=row[0]) for row in rows[1:]]
+
+
+@pytest.mark.parametrize(("source", "reference"), list_parts_of_the_core())
+def test_parts_of_the_core_are_compared_with_what_the_page_says(source, reference):
+    assert source.strip()
+    text = "\n".join(path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py"))
+    assert find_missing(reference, text) == []
+    assert all(resolve(name) is not None for name in find_names(reference))
