@@ -193,6 +193,7 @@ def icf_transforms() -> Iterator[icf.Transform]:
         factory="icf_images.geometry:build_centre_crop",
         params=CentreCropParams,
         summary="Keeps the middle of an image",
+        source="torchvision.transforms.v2.CenterCrop",
         reference="torchvision.transforms.v2.functional.center_crop",
         examples=({"size": [30, 24]}, {"share": 0.8}),
     )
@@ -217,6 +218,7 @@ def icf_transforms() -> Iterator[icf.Transform]:
         factory="icf_images.light:build_brightness_contrast",
         params=BrightnessContrastParams,
         summary="Gives every image the same mean and standard deviation",
+        source="Reinhard et al. 2001, Color transfer between images",
         reference="the formula in numpy",
     )
 
@@ -229,10 +231,14 @@ def icf_datasets() -> Iterator[icf.Dataset]:
         factory="icf_images.folder:load_folder",
         params=FolderParams,
         summary="A folder of images per class",
+        source="the layout of torchvision.datasets.ImageFolder",
+        reference="torchvision.datasets.ImageFolder",
     )
     yield icf.Dataset(
         name="csv",
         factory="icf_images.listed:load_csv",
         params=CsvParams,
         summary="Images and labels listed in a CSV file, as in most competitions",
+        source="Shafranovich 2005, RFC 4180",
+        reference="csv.DictReader",
     )

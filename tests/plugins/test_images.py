@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.datasets import ImageFolder
 
 import icf
 from icf.tables import Report, leaves_folder, read_table
@@ -46,6 +47,14 @@ def test_folder_sorts_classes_and_ids_and_skips_hidden_files(tmp_path: Path) -> 
     assert content.test is None
     assert content.submission is None
     assert content.notes == (f"not used: 1 files in {tmp_path / 'cat'} with another ending",)
+
+
+def test_folder_finds_the_images_and_classes_that_torchvision_finds(tmp_path: Path) -> None:
+    add_images(tmp_path, "10/b.png", "9/x/1.jpg", "9/a.JPEG", "Zebra/1.webp", "ant/1.tiff", "ant/0/1.bmp")
+    content, reference = load_folder(FolderParams(root=tmp_path), CTX), ImageFolder(tmp_path)
+    found = zip(content.train.images, np.asarray(content.train.targets).tolist(), strict=True)
+    assert content.classes == tuple(reference.classes)
+    assert {(str(path), target) for path, target in found} == set(reference.samples)
 
 
 def test_folder_with_train_test_and_groups(tmp_path: Path) -> None:
@@ -227,6 +236,21 @@ def test_csv_reads_labels_groups_and_folds(tmp_path: Path) -> None:
     assert content.train.targets.dtype == np.int64
     assert list(content.train.images) == [tmp_path / "train" / "1.png", tmp_path / "train" / "2.png"]
     assert content.submission is None
+
+
+def test_csv_has_the_cells_that_the_standard_library_reads(tmp_path: Path) -> None:
+    names = ["a, b.png", 'say "hi".png', "two words.png", "größe.png"]
+    add_images(tmp_path, *names)
+    with (tmp_path / "train.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(
+            [("image", "label", "who"), *((name, f"c;{k % 2}", f'"{k}"') for k, name in enumerate(names))]
+        )
+    content = load_csv(CsvParams(root=tmp_path, group_column="who"), CTX)
+    with (tmp_path / "train.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(content.train.ids) == [row["image"] for row in rows]
+    assert content.train.groups == [row["who"] for row in rows]
+    assert [content.classes[k] for k in np.asarray(content.train.targets)] == [row["label"] for row in rows]
 
 
 def test_csv_adds_external_rows_that_are_never_scored(tmp_path: Path) -> None:
