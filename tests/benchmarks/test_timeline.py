@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.timeline import Span, divide, read_spans
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -39,6 +39,7 @@ def test_time_between_folds_and_time_lost_to_each_other_are_told_apart() -> None
     assert found.efficiency == pytest.approx(20 / 25)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.1, 100), min_size=1, max_size=40), st.integers(1, 9), st.floats(0, 5), st.randoms())
 def test_the_parts_are_the_whole(durations: list[float], places: int, delay: float, chance) -> None:
     spans = schedule(durations, places, delay)
