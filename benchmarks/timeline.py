@@ -43,7 +43,7 @@ class Division:
     @property
     def total(self) -> float:
         """The whole run."""
-        return sum(asdict(self).values())
+        return float(sum(asdict(self).values()))
 
     @property
     def efficiency(self) -> float:
