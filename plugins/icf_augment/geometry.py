@@ -23,6 +23,11 @@ class Flip:
     geometric = True
     any_device = True
 
+    @property
+    def deterministic(self) -> bool:
+        """Tell whether all images are mirrored, or none."""
+        return self.p in {0.0, 1.0}
+
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return uint8 [N, C, H, W] with each image mirrored with probability p."""
         chosen = choose_images(len(images), self.p, generator).to(images.device)

@@ -73,6 +73,30 @@ class BrightnessContrastParams(icf.Params):
     )
 
 
+class CropParams(icf.Params):
+    """What a user may choose for ``augment/crop``."""
+
+    share: float = Field(
+        default=0.875, ge=0.1, le=1.0, description="Height and width of the part, as a share of the image's"
+    )
+    place: Literal["centre", "top-left", "top-right", "bottom-left", "bottom-right"] = Field(
+        default="centre", description="Where the part is"
+    )
+
+
+class ScaleParams(icf.Params):
+    """What a user may choose for ``augment/scale``."""
+
+    factor: float = Field(
+        ge=0.5,
+        le=2.0,
+        description="How many times as large things are shown; above 1, the edge is cut off",
+    )
+    mode: Literal["reflect", "zero"] = Field(
+        default="reflect", description="With a factor below 1, what is around: the image mirrored at its edge, or black"
+    )
+
+
 class MixParams(icf.Params):
     """What a user may choose for ``augment/mixup``."""
 
@@ -153,6 +177,22 @@ def icf_transforms() -> Iterable[icf.Transform]:
         params=RandomCropParams,
         summary="Shifts images by cropping them to the network's size at a random place, after padding",
         reference="numpy.pad and slices",
+    )
+    yield icf.Transform(
+        name="crop",
+        factory="icf_augment.framing:build_crop",
+        params=CropParams,
+        summary="Shows the same part of every image, such as a corner, as large as the image; for inference.tta",
+        reference="torchvision.transforms.v2.functional.resized_crop, and Pillow",
+        examples=({}, {"place": "bottom-right", "share": 0.6}),
+    )
+    yield icf.Transform(
+        name="scale",
+        factory="icf_augment.framing:build_scale",
+        params=ScaleParams,
+        summary="Shows every image larger, or smaller within a border; for inference.tta",
+        reference="torchvision.transforms.v2.functional.resize and pad, and Pillow",
+        examples=({"factor": 1.25}, {"factor": 0.8}, {"factor": 0.8, "mode": "zero"}),
     )
     yield icf.Transform(
         name="erasing",

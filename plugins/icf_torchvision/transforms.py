@@ -160,7 +160,7 @@ class VisionTransform:
     def __init__(self, op: str, transform: torch.nn.Module) -> None:
         self.op = op
         self.transform = transform
-        self.thread_safe = op in DETERMINISTIC
+        self.deterministic = self.thread_safe = op in DETERMINISTIC
         self.input_scale = CROP_SCALE if op == "RandomResizedCrop" else 1.0
         self.geometric = type(transform).__module__.endswith("._geometry")
 

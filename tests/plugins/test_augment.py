@@ -201,4 +201,12 @@ def test_whole_numbers_are_drawn_equally_often_up_to_the_greatest() -> None:
 
 def test_plugin_offers_the_transforms() -> None:
     names = [transform.name for transform in icf_transforms()]
-    assert names == ["horizontal-flip", "vertical-flip", "random-crop", "erasing", "brightness-contrast"]
+    assert names == [
+        "horizontal-flip",
+        "vertical-flip",
+        "random-crop",
+        "crop",
+        "scale",
+        "erasing",
+        "brightness-contrast",
+    ]

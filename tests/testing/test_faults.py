@@ -87,6 +87,7 @@ PLUGIN = """
         yield icf.Transform(name="batch-mean", factory="faulty_parts:batch_mean", summary="A shift to mid grey")
         yield icf.Transform(name="mirror", factory="faulty_parts:mirror", summary="A flip of every image")
         yield icf.Transform(name="rare-flip", factory="faulty_parts:rare_flip", summary="A flip of some images")
+        yield icf.Transform(name="fickle", factory="faulty_parts:fickle_flip", summary="A flip of some images")
         yield icf.Transform(name="uncropped", factory="faulty_parts:uncropped", summary="A crop")
         yield icf.Transform(name="to-float", factory="faulty_parts:to_float", summary="A scaling")
 
@@ -290,6 +291,11 @@ PARTS = """
             return torch.where(chosen[:, None, None, None], images.flip(3), images)
         return flip
 
+    def fickle_flip(params, ctx):
+        flip = rare_flip(params, ctx)
+        flip.deterministic = True
+        return flip
+
     def to_float(params, ctx):
         return lambda images, generator: images / 255
 
@@ -422,6 +428,7 @@ FAULTS = {
     "transform/uncropped:input-scale": "images of 40 x 40 became (40, 40), not (32, 32)",
     "transform/unseeded:threads": "rand without generator=",
     "transform/restoring:threads": "rand without generator=",
+    "transform/fickle:deterministic": "another seed gives another result",
     "transform/colour-only:grey": "IndexError",
     "transform/batch-mean:batch": "image 0 of 6 is changed otherwise than alone",
     "transform/to-float:images": "torch.float32, not uint8",

@@ -156,6 +156,10 @@ class BatchTransform(Protocol):
     what it has drawn to ``images.device``; a CPU and a GPU may differ by rounding. Without the attribute, images come
     on the CPU.
 
+    One that makes the same of an image whatever ``generator`` is, and whichever images come with it, has
+    ``deterministic = True``. Among the views of ``inference.tta`` it is then called for whole batches, and any other
+    transform for one image at a time, so that no view depends on how images are put into batches.
+
     One that takes random crops and resizes them to ``image_size`` may have ``input_scale``, a number from 1 to 4 such
     as 1.15: training images then come with sides so many times as long as those of ``image_size``, so that a crop has
     pixels to show. The largest number of the transforms in the list counts.

@@ -147,6 +147,21 @@ def check_input_scale(case: Case) -> None:
     expect(found == SIZE, f"with input_scale = {scale}, images of {height} x {width} became {found}, not {SIZE}")
 
 
+def check_deterministic(case: Case) -> None:
+    """A transform with ``deterministic = True`` makes the same of an image with any seed, alone and in a batch."""
+    transform = build_transform(case)
+    said = getattr(transform, "deterministic", False)
+    expect(isinstance(said, bool), f"deterministic is {said!r}, not True or False")
+    if not said:
+        return
+    images = draw_images()
+    batch = list(apply(transform, images, 0))
+    for seed in range(1, SEEDS):
+        expect(_is_near(batch, list(apply(transform, images, seed))), "another seed gives another result")
+    alone = [apply(transform, image[None], 0)[0] for image in images]
+    expect(_is_near(batch, alone), "an image alone is changed otherwise than in a batch")
+
+
 def check_any_device(case: Case) -> None:
     """A transform with ``any_device = True`` makes the same images on a GPU, if there is one here, but for rounding."""
     transform = build_transform(case)
@@ -169,5 +184,6 @@ TRANSFORM_CHECKS = (
     check_batch,
     check_threads,
     check_input_scale,
+    check_deterministic,
     check_any_device,
 )

@@ -170,6 +170,7 @@ class CheckedTransform:
         self.thread_safe = bool(getattr(self._transform, "thread_safe", True))
         self.any_device = bool(getattr(self._transform, "any_device", False))
         self.geometric = bool(getattr(self._transform, "geometric", False))
+        self.deterministic = bool(getattr(self._transform, "deterministic", False))
         self.input_scale = getattr(self._transform, "input_scale", 1.0)
         right = isinstance(self.input_scale, int | float) and 1 <= self.input_scale <= LARGEST_SCALE
         words = f"a number from 1 to {LARGEST_SCALE}"

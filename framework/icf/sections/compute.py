@@ -1,0 +1,67 @@
+"""The section of where and how fast folds run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, Strict
+
+from icf.sections.base import Count, Number, Positive, Section
+
+
+def _refuse_addresses(value: str) -> str:
+    if "://" in value:
+        raise ValueError("must be a folder that every machine sees; addresses such as s3:// are not supported")
+    return value
+
+
+class Compute(Section):
+    """Where and how fast folds run."""
+
+    executor: Literal["auto", "inline", "process", "ray-task", "ray-train"] = Field(
+        default="auto", description="What runs the folds"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="What computes")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="Number format of the forward and backward pass"
+    )
+    tune: Literal["auto", "off"] = Field(
+        default="auto",
+        description="'auto': a few trial steps choose number format and threads, where the recipe leaves them open",
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether torch.compile makes code for the network, which takes a minute or more: where measured to"
+        " pay, in trainings of hours ('auto'), always, or never; it changes last digits",
+    )
+    embeddings: Literal["auto", "off"] = Field(
+        default="auto",
+        description="With model.freeze: run the frozen layers once for all folds and epochs, where it can be done and"
+        " pays ('auto'), or in every step ('off')",
+    )
+    threads: Count | None = Field(
+        default=None, description="CPU threads per fold; they can change the last digits of a result"
+    )
+    prefetch: Literal["auto"] | Annotated[int, Strict(), Field(ge=0, le=64)] = Field(
+        default="auto",
+        description="Background threads that prepare the next batches of a fold; auto: as many as pay, measured in its"
+        " first steps. They never change a result",
+    )
+    workers_per_fold: Count = Field(default=1, description="Processes that train one fold together")
+    gpus_per_worker: Annotated[Number, Field(ge=0)] | None = Field(
+        default=None, description="GPUs, or a fraction of one, for each of these processes"
+    )
+    max_concurrent_folds: Count | None = Field(
+        default=None, description="Folds that may run at the same time; left out: as many as fit"
+    )
+    max_failures: Annotated[int, Strict(), Field(ge=0)] = Field(
+        default=2, description="Times that a fold is restarted after its process died"
+    )
+    storage: Annotated[str, Field(min_length=1), AfterValidator(_refuse_addresses)] | None = Field(
+        default=None,
+        description="Folder for run folders in place of --runs; all machines of a cluster must see it under this path",
+    )
+    checkpoint_minutes: Positive = Field(
+        default=5.0,
+        description="Minutes of an epoch after which training is saved, besides its end; they never change a result",
+    )
