@@ -29,7 +29,7 @@ from rich.table import Table
 
 from benchmarks.driver import DriverWatch, make_digits, make_naps, run_folds, run_recipe
 from benchmarks.machine import describe_machine
-from benchmarks.processes import ROOT
+from benchmarks.processes import ROOT, ProcessError
 from benchmarks.timeline import Division, Span, divide
 from benchmarks.workspace import Workspace
 
@@ -201,12 +201,16 @@ MEASURES: dict[str, tuple[Callable[..., list[dict[str, Any]]], Callable[..., Tab
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print a table, and write a file if one is named."""
+    """Measure, print a table, and write a file if one is named; return 1 if a run failed."""
     options = read_options(arguments)
     measure, show = MEASURES[options.measure]
     machine = describe_machine()
     with tempfile.TemporaryDirectory(prefix="icf-placing-") as folder:
-        rows = measure(Workspace(Path(folder)), options)
+        try:
+            rows = measure(Workspace(Path(folder)), options)
+        except ProcessError as error:
+            print(error, file=sys.stderr)
+            return 1
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()), style="dim")
     console.print(show(rows))
