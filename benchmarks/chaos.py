@@ -205,8 +205,16 @@ def exhaust_memory(trial: Trial) -> None:
         time.sleep(0.05)
     with contextlib.suppress(OSError):
         os.kill(worker, signal.SIGKILL)
-    with contextlib.suppress(OSError):
-        group.rmdir()
+    _remove_group(group)
+
+
+def _remove_group(group: Path) -> None:
+    """Remove a group of processes, which the kernel refuses until the last of them is gone for good."""
+    deadline = time.monotonic() + 10
+    while group.exists() and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        time.sleep(0.05)
 
 
 def kill_driver(trial: Trial) -> None:
