@@ -201,9 +201,9 @@ def _list_plain_tasks(
     plan = backbone.plan
     for view, transform in zip(plan.views, views, strict=True):
         choices = [choice.model_dump(mode="json") for choice in view.transforms]
-        drawn = [choices, plan.recipe.train.seed] if choices else []
-        reads = [partial(images.read_view, view=transform)]
-        tasks[view.key] = _make_task(backbone, digest(key, view.key, *drawn), rows, reads)
+        drawn = [] if transform.deterministic else [plan.recipe.train.seed]
+        name = digest(key, view.key, *choices, *drawn)
+        tasks[view.key] = _make_task(backbone, name, rows, [partial(images.read_view, view=transform)])
     return tasks
 
 

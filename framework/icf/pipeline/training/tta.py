@@ -41,8 +41,8 @@ class ViewTransform:
         ]
         transforms = [step for step in self._steps if isinstance(step, CheckedTransform)]
         self._is_own = not transforms
-        self._deterministic = all(transform.deterministic for transform in transforms)
-        self.any_device = self._deterministic and all(transform.any_device for transform in transforms)
+        self.deterministic = all(transform.deterministic for transform in transforms)
+        self.any_device = self.deterministic and all(transform.any_device for transform in transforms)
         self._lock = threading.Lock()  # a transform may keep state, or draw from a global generator
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -61,7 +61,7 @@ class ViewTransform:
         return seen
 
     def _show(self, images: torch.Tensor) -> torch.Tensor:
-        if self._deterministic:
+        if self.deterministic:
             return self._apply(images, torch.Generator())
         # One image at a time: in a batch, what an image gets would depend on its neighbours.
         return torch.cat([self._apply(image, self._seed_of(image)) for image in torch.split(images, 1)])
