@@ -74,6 +74,10 @@ class Outcome:
     note: str = ""
 
 
+class TooLate(Exception):  # noqa: N818 - not an error
+    """The run was over before anything could happen to it."""
+
+
 class Trial:
     """One run, in a folder of its own."""
 
@@ -127,9 +131,15 @@ class Trial:
             time.sleep(0.01)
 
     def wait_for_workers(self) -> list[int]:
-        """Wait until a fold is being trained, and return the processes that do; none if the run is over."""
+        """Wait until a fold is being trained, and return the processes that do.
+
+        Raises:
+            TooLate: the run is over.
+        """
         self._wait(lambda: bool(self.find_workers()), PATIENCE)
-        return self.find_workers()
+        if not (found := self.find_workers()):
+            raise TooLate
+        return found
 
     def count_epochs(self) -> int:
         """Return how many epochs of all folds are done."""
@@ -226,7 +236,10 @@ def kill_driver(trial: Trial) -> None:
 def press_ctrl_c(trial: Trial) -> None:
     """Send what a terminal sends to all processes of the run."""
     os.killpg(trial.process.pid, signal.SIGINT)
+    pressed = time.monotonic()
     code = trial.process.wait(ENDING)
+    if code == 0 and time.monotonic() - pressed < 1:
+        raise TooLate  # all was done, but for the end of the process
     if code != 130 or "interrupted" not in trial.read_output():
         raise RuntimeError(f"Ctrl-C: exit code {code}: {trial.read_output()[-500:]}")
 
@@ -302,14 +315,16 @@ def strike(kind: str, place: str, folder: Path, moments: random.Random, expected
             trial = Trial(place, home, cluster, moments)
             try:
                 if not trial.wait_for_moment():
-                    trial.end()
-                    continue  # it was faster
+                    raise TooLate
                 EVENTS[kind](trial)
                 outcome = Outcome(finished=trial.finish(by_itself=kind in HEAL), starts=trial.starts)
                 outcome.equal = outcome.finished and read_products(trial.runs) == expected
                 if not outcome.equal:
                     outcome.note = trial.read_output()[-1500:]
-            except (RuntimeError, subprocess.TimeoutExpired, IndexError) as error:
+            except TooLate:
+                trial.end()
+                continue
+            except (RuntimeError, subprocess.TimeoutExpired, ProcessLookupError) as error:
                 outcome = Outcome(note=str(error))
             outcome.left = trial.end()
             return outcome

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import icf
 from icf.cli import main as cli
 
 installer = pytest.fixture(distributions.installer)
+
+FRAMEWORK = Path(__file__).parents[2] / "framework"
 
 PLUGIN = """
     from typing import Annotated, Literal
@@ -227,6 +230,28 @@ def test_an_interrupt_is_one_line(tmp_path: Path):
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
     assert process.communicate()[1].splitlines()[-1:] == ["interrupted"]
+    assert process.returncode == 130
+
+
+def import_main() -> str:
+    """Return the line with which the installed script ``icf`` begins."""
+    scripts = tomllib.loads((FRAMEWORK.parent / "pyproject.toml").read_text())["project"]["scripts"]
+    module, name = scripts["icf"].split(":")
+    return f"from {module} import {name}"
+
+
+def test_an_interrupt_is_one_line_while_python_still_imports(tmp_path: Path):
+    (tmp_path / "icf").mkdir()
+    (tmp_path / "icf" / "__init__.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(FRAMEWORK)])}
+    command = [sys.executable, "-c", f"import sys; {import_main()}; sys.exit(main())"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=tmp_path, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == "interrupted\n"
     assert process.returncode == 130
 
 

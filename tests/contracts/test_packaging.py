@@ -26,7 +26,7 @@ def test_there_are_plugins_and_each_has_its_hooks():
 
 def test_the_wheel_holds_every_package(project):
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert packages == ["framework/icf", *(f"plugins/{name}" for name in PACKAGES)]
+    assert packages == ["framework/icf", "framework/icf_command.py", *(f"plugins/{name}" for name in PACKAGES)]
 
 
 def test_every_plugin_has_an_entry_point(project):

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +14,9 @@ import torch
 
 from icf.errors import IcfError
 from icf.executors import choose_executor
-from icf.executors.fork_server import may_fork
+from icf.executors.fork_server import METHOD, may_fork, start_process, start_server
 from icf.executors.inline import InlineExecutor
-from icf.executors.placement import SHORT_WORK, check_request, choose_name, count_places
+from icf.executors.placement import SHORT_WORK, Computing, check_request, choose_name, count_places
 from icf.executors.process import ProcessExecutor
 from icf.executors.ray_room import count_capacity, describe_shortage
 from icf.executors.ray_task import RayTaskExecutor
@@ -32,6 +36,7 @@ def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("icf.executors.placement.count_cores", lambda: 2)
     monkeypatch.setattr("icf.executors.placement.choose_compiling", lambda *_: (False, ""))
+    monkeypatch.setattr("icf.executors.placement.is_serving", lambda: False)
 
 
 def node(cpus: float, gpus: float = 0, *, alive: bool = True) -> dict[str, Any]:
@@ -222,6 +227,38 @@ def test_predictions_and_compiling_are_measured_with_the_format_and_threads_of_t
     placement, _ = choose_executor(make_plan('compute.tune="off"', small=()), make_work())
     assert len(asked) == 2
     assert not placement.compiled
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
+    """The plan of a long training, for whose folds there is a server to be forked from."""
+    monkeypatch.setenv("ICF_CACHE", str(tmp_path))
+    monkeypatch.setattr("icf.executors.placement.is_serving", lambda: True)
+    plan = make_plan('compute.device="cpu"', "train.batch_size=2", small=())
+    start_server(plan)
+    return plan
+
+
+@pytest.mark.skipif(METHOD != "forkserver", reason="folds are not forked on this system")
+def test_what_is_measured_for_forked_folds_leaves_no_memory_here(server: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Computing:
+        raise AssertionError("measured in this process")
+
+    monkeypatch.setattr("icf.executors.placement.choose_computing", fail)
+    placement, _ = choose_executor(server, make_work())
+    assert "; measured images/s: " in placement.reason
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.skipif(METHOD != "forkserver", reason="folds are not forked on this system")
+def test_rules_decide_where_the_process_that_measures_is_killed(server: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start_and_answer_nothing(name: str, *_: object) -> tuple[BaseProcess, Connection]:
+        return start_process(name, print)
+
+    monkeypatch.setattr("icf.executors.placement.start_process", start_and_answer_nothing)
+    placement, _ = choose_executor(server, make_work())
+    assert placement.reason.endswith("not measured: the process that measured was killed")
+    assert (placement.threads, placement.concurrent) == (1, 2)
 
 
 @pytest.mark.parametrize(

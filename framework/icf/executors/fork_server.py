@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Iterator, Mapping
-from multiprocessing import get_context
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from types import ModuleType
 
 from icf.executors.preload import MODULES
@@ -36,6 +40,41 @@ def start_server(plan: Plan) -> None:
     variables = {MODULES: ",".join(_list_modules(plan)), "OMP_NUM_THREADS": "1", **memory_variables()}
     with _environment(variables), hide_main():
         ensure_running()
+
+
+def is_serving() -> bool:
+    """Tell whether there is a server."""
+    from multiprocessing import forkserver
+
+    return METHOD == "forkserver" and bool(getattr(forkserver._forkserver, "_forkserver_pid", None))
+
+
+def start_process(name: str, work: Callable[..., object], *arguments: object) -> tuple[BaseProcess, Connection]:
+    """Start a process that calls ``work(*arguments, answer)``, in this one's environment; return it, and the other
+    end of the pipe ``answer``."""
+    receiver, sender = open_context().Pipe(duplex=False)
+    given = (dict(os.environ), work, *arguments, sender)
+    process = open_context().Process(target=_work, args=given, name=name)  # type: ignore[attr-defined]
+    with hide_main():
+        process.start()
+    sender.close()
+    return process, receiver
+
+
+def _work(environment: dict[str, str], work: Callable[..., object], *arguments: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the server; elsewhere there is none
+    os.environ.clear()  # the server's is as old as the server
+    os.environ.update(environment)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    work(*arguments)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started the run is gone: nobody would take its answer."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def may_fork(plan: Plan) -> bool:

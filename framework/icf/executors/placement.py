@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 
 import torch
 
 from icf.errors import IcfError
+from icf.executors.fork_server import is_serving, start_process
 from icf.executors.ray_room import Nodes, choose_cluster_device, count_capacity, count_most, count_shares, read_nodes
 from icf.pipeline.cache import count_cores
 from icf.pipeline.jobs import Executor, Placement, Prediction, Workload
@@ -37,7 +39,7 @@ def choose_executor(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
     check_request(plan, device, gpus)
     if nodes is None:
         places = count_places(device, gpus, compute.workers_per_fold, work.folds)
-        computing = recall_computing(work, device) or choose_computing(plan, work, device, places)
+        computing = recall_computing(work, device) or measure_computing(plan, work, device, places)
         if device == "cpu":
             places = min(places, max(1, count_cores() // (computing.threads * compute.workers_per_fold)))
     else:
@@ -97,6 +99,33 @@ def choose_cluster_computing(compute: Compute, work: Workload, nodes: Nodes) -> 
     threads = compute.threads or max(1, int(count_most(nodes, "CPU")) // together)
     reason = "not measured: only folds on this machine's processor are"
     return Computing(compute.precision, threads, (), reason, compiled=compute.compile == "on")
+
+
+def measure_computing(plan: Plan, work: Workload, device: str, places: int) -> Computing:
+    """Return number format and threads; measured in a process of its own, if folds will have such, too.
+
+    So the memory that measuring takes is free again when folds train.
+    """
+    if not is_serving() or find_obstacle(plan, work, device, places):
+        return choose_computing(plan, work, device, places)
+    process, answer = start_process("icf-measurement", _answer, plan, work, device, places)
+    try:
+        found: Computing = answer.recv()
+    except EOFError:  # killed, most likely because the memory was full
+        untuned = choose_computing(_without_tuning(plan), work, device, places)
+        return replace(untuned, reason="not measured: the process that measured was killed")
+    finally:
+        process.join()
+    return found
+
+
+def _answer(plan: Plan, work: Workload, device: str, places: int, answer: Connection) -> None:
+    answer.send(choose_computing(plan, work, device, places))
+
+
+def _without_tuning(plan: Plan) -> Plan:
+    compute = plan.recipe.compute.model_copy(update={"tune": "off"})
+    return plan.model_copy(update={"recipe": plan.recipe.model_copy(update={"compute": compute})})
 
 
 def choose_computing(plan: Plan, work: Workload, device: str, places: int) -> Computing:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, parent_process
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from icf.executors.fork_server import hide_main, open_context, start_server
+from icf.executors.fork_server import start_process, start_server
 from icf.pipeline.jobs import Failure, FoldJob, Placement
 from icf.sections import Compute
 
@@ -86,34 +85,16 @@ def _describe_death(attempt: _Attempt) -> str:
 
 
 def _start(job: FoldJob, failures: int) -> _Attempt:
-    receiver, sender = open_context().Pipe(duplex=False)
-    process = open_context().Process(  # type: ignore[attr-defined]
-        target=_work, args=(job, sender, dict(os.environ)), name=f"icf-fold-{job.fold}"
-    )
-    with hide_main():
-        process.start()
-    sender.close()
-    return _Attempt(job, failures, process, receiver)
+    process, answer = start_process(f"icf-fold-{job.fold}", _train, job)
+    return _Attempt(job, failures, process, answer)
 
 
-def _work(job: FoldJob, answer: Connection, environment: dict[str, str]) -> None:
+def _train(job: FoldJob, answer: Connection) -> None:
     """Train a fold, and answer with what went wrong, or None."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the server; elsewhere there is none
-    os.environ.clear()  # the server's is as old as the server
-    os.environ.update(environment)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     _write_to_log(job)
     from icf.executors.inline import InlineExecutor
 
     answer.send(InlineExecutor().run([job]).get(job.fold))
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that started the run is gone: nobody would take its answer."""
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 def _write_to_log(job: FoldJob) -> None:

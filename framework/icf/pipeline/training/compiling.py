@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from icf.errors import one_line
-from icf.memory import release_memory
 from icf.pipeline.jobs import Workload
 from icf.pipeline.training.measured import recall_or_measure, take_turns
 from icf.pipeline.training.network import PRECISIONS, autocast
@@ -112,7 +111,6 @@ def measure_gain(plan: Plan, work: Workload, precision: str, threads: int) -> di
         speeds = take_turns({name: partial(_time, copy, precision, threads) for name, copy in steps.items()})
     finally:
         torch.set_num_threads(before)
-        release_memory()
     return {"seconds": seconds, **speeds}
 
 

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from icf.memory import release_memory
 from icf.pipeline.cache import cache_dir
 from icf.pipeline.files import digest, read_json, write_json
 
@@ -26,6 +27,7 @@ def recall_or_measure(
         earlier = read_json(path)
         return {name: float(earlier[name]) for name in names}
     found = dict(measure())
+    release_memory()  # folds train next, in this process or in others
     with contextlib.suppress(OSError):  # what can't be remembered is measured again
         write_json(path, found)
     return found

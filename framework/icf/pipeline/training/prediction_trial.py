@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from icf.errors import one_line
-from icf.memory import release_memory
 from icf.pipeline.environment import read_processor
 from icf.pipeline.jobs import Prediction, Workload
 from icf.pipeline.results.fusion import TRIAL_ROWS, try_fusion
@@ -99,7 +98,6 @@ class PredictionTrial:
             return recall_or_measure(self._subject, list(candidates), lambda: take_turns(candidates))
         finally:
             torch.set_num_threads(before)
-            release_memory()
 
     @torch.inference_mode()
     def time(self, size: int, *, fused: bool = False) -> float:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import torch
 
 from icf.errors import one_line
-from icf.memory import release_memory
 from icf.pipeline.cache import count_cores
 from icf.pipeline.environment import read_processor
 from icf.pipeline.jobs import Workload
@@ -140,7 +139,6 @@ def measure_speeds(plan: Plan, work: Workload, candidates: Sequence[Candidate]) 
         found = take_turns({_describe(candidate): partial(measure, candidate) for candidate in candidates})
     finally:
         torch.set_num_threads(before)
-        release_memory()
     return {candidate: found[_describe(candidate)] for candidate in candidates}
 
 
