@@ -366,6 +366,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kinds", default=",".join(KINDS), help="separated by commas")
     parser.add_argument("--places", default="", help="process, inline, ray-task, cluster, cluster-train; default: all")
     chosen = parser.parse_args(arguments)
+    # Shells let programs in the background ignore Ctrl-C, and these hand that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     moments = random.Random(chosen.seed)
     scenes = choose_scenes(chosen.kills, moments, chosen.kinds.split(","), list(filter(None, chosen.places.split(","))))
     finished = equal = left = 0

@@ -69,6 +69,7 @@ PAGE = "plugins/writing.md"
 PARTS: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "my_loss.py": (PAGE, partial(write_file, "my_loss.py")),
     "my_model.py": (PAGE, partial(write_file, "my_model.py")),
+    "my_penalty.py": (PAGE, partial(write_file, "my_penalty.py")),
     "icf describe my-loss/poly": (PAGE, write_description),
     "files of the package": (PAGE, write_tree),
     "pyproject.toml": (PAGE, partial(quote, "pyproject.toml")),

@@ -162,6 +162,7 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_augment.geometry:build_horizontal_flip",
         params=FlipParams,
         summary="Mirrors images left to right",
+        source="Krizhevsky et al. 2012, ImageNet classification with deep convolutional neural networks",
         reference="torchvision.transforms.v2.functional.horizontal_flip",
     )
     yield icf.Transform(
@@ -169,6 +170,7 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_augment.geometry:build_vertical_flip",
         params=FlipParams,
         summary="Mirrors images top to bottom",
+        source="torchvision.transforms.v2.RandomVerticalFlip",
         reference="torchvision.transforms.v2.functional.vertical_flip",
     )
     yield icf.Transform(
@@ -176,6 +178,7 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_augment.geometry:build_random_crop",
         params=RandomCropParams,
         summary="Shifts images by cropping them to the network's size at a random place, after padding",
+        source="He et al. 2016, arXiv:1512.03385",
         reference="numpy.pad and slices",
     )
     yield icf.Transform(
@@ -183,6 +186,7 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_augment.framing:build_crop",
         params=CropParams,
         summary="Shows the same part of every image, such as a corner, as large as the image; for inference.tta",
+        source="torchvision.transforms.v2.FiveCrop",
         reference="torchvision.transforms.v2.functional.resized_crop, and Pillow",
         examples=({}, {"place": "bottom-right", "share": 0.6}),
     )
@@ -191,6 +195,7 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_augment.framing:build_scale",
         params=ScaleParams,
         summary="Shows every image larger, or smaller within a border; for inference.tta",
+        source="Simonyan and Zisserman 2015, arXiv:1409.1556",
         reference="torchvision.transforms.v2.functional.resize and pad, and Pillow",
         examples=({"factor": 1.25}, {"factor": 0.8}, {"factor": 0.8, "mode": "zero"}),
     )
@@ -207,6 +212,7 @@ def icf_transforms() -> Iterable[icf.Transform]:
         factory="icf_augment.colour:build_brightness_contrast",
         params=BrightnessContrastParams,
         summary="Changes brightness and contrast",
+        source="Howard 2013, arXiv:1312.5402",
         reference="the formula in numpy",
     )
 

@@ -71,6 +71,8 @@ def icf_models() -> Iterable[icf.Model]:
         params=ModelParams,
         local_code=True,
         summary="A class of model.py in the folder named with --plugin, called with num_classes",
+        source="the folder's own code",
+        reference="the class itself, called by hand",
     )
 
 
@@ -83,6 +85,8 @@ def icf_losses() -> Iterable[icf.Loss]:
         params=LossParams,
         local_code=True,
         summary="What create_criterion of loss.py makes, in the folder named with --plugin",
+        source="the folder's own code",
+        reference="create_criterion itself, called by hand",
     )
 
 
@@ -95,4 +99,6 @@ def icf_transforms() -> Iterable[icf.Transform]:
         params=TransformParams,
         local_code=True,
         summary="An augmentation class of dataset.py in the folder named with --plugin",
+        source="the folder's own code",
+        reference="the class itself, called by hand",
     )

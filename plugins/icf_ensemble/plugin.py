@@ -37,9 +37,13 @@ def icf_ensemblers() -> Iterable[icf.Ensembler]:
         factory="icf_ensemble.votes:soft_vote",
         params=SoftVoteParams,
         summary="Mean of the members' probabilities, weighted on request",
+        source="Kittler et al. 1998, On combining classifiers",
+        reference="numpy.average and sklearn.ensemble.VotingClassifier",
     )
     yield icf.Ensembler(
         name="hard-vote",
         factory="icf_ensemble.votes:hard_vote",
         summary="Majority of the members' classes; ties go to the higher mean probability",
+        source="Kittler et al. 1998, On combining classifiers",
+        reference="sklearn.ensemble.VotingClassifier",
     )

@@ -162,6 +162,8 @@ def icf_losses() -> Iterable[icf.Loss]:
         params=BinaryParams,
         targets=("classes", "labels"),
         summary="Binary cross-entropy of each label, where an image can have any number; or of each class",
+        source="Good 1952, Rational decisions",
+        reference="torch.nn.BCEWithLogitsLoss",
     )
     yield icf.Loss(
         name="focal",
@@ -186,6 +188,7 @@ def icf_losses() -> Iterable[icf.Loss]:
         factory="icf_loss.sums:weighted_sum",
         params=SumParams,
         summary="Weighted sum of other losses",
+        source="by definition",
         reference="the sum of the single losses",
         examples=(
             {
@@ -226,6 +229,7 @@ def _for_imbalance() -> Iterable[icf.Loss]:
     )
     yield icf.Loss(
         name="asymmetric",
+        targets=("classes", "labels"),
         factory="icf_loss.imbalance:asymmetric",
         params=AsymmetricParams,
         summary="Each class against the others, easy negatives counting less; also for several labels",

@@ -64,5 +64,7 @@ def icf_datasets() -> Iterator[icf.Dataset]:
         factory="icf_mask.competition:load_competition",
         params=CompetitionParams,
         summary="Faces with and without masks, 18 classes; a demo set is rendered where the data is absent",
+        source="boostcamp AI Tech, Mask image classification, 2021; the demo set is drawn by the plugin",
+        reference="the competition's rule for labels, by pandas",
         examples=({"demo": "always", "demo_people": 6, "demo_test_people": 6, "demo_height": 32},),
     )

@@ -97,6 +97,7 @@ def _of_classes() -> Iterable[icf.Metric]:
         targets=("classes", "labels"),
         factory="icf_metric.metrics:accuracy",
         summary="Share of rows whose most probable class is the target",
+        source="Sokolova and Lapalme 2009, A systematic analysis of performance measures",
         reference="sklearn.metrics.accuracy_score",
     )
     yield icf.Metric(
@@ -155,6 +156,7 @@ def _of_order() -> Iterable[icf.Metric]:
         factory="icf_metric.ranking:top_k",
         params=TopKParams,
         summary="Share of rows whose target is among the k most probable classes",
+        source="Russakovsky et al. 2015, arXiv:1409.0575",
         reference="sklearn.metrics.top_k_accuracy_score",
         examples=({"k": 2},),
     )
@@ -190,6 +192,7 @@ def _of_order() -> Iterable[icf.Metric]:
         factory="icf_metric.ranking:mean_average_precision",
         params=CutoffParams,
         summary="Mean average precision of the first k classes, MAP@k",
+        source="Manning et al. 2008, Introduction to information retrieval",
         reference="sklearn.metrics.label_ranking_average_precision_score",
     )
     yield icf.Metric(
@@ -238,6 +241,7 @@ def _of_probabilities() -> Iterable[icf.Metric]:
             factory=f"icf_metric.scoring:mean_{what}_error",
             params=OrdinalParams,
             summary=f"Mean {what} error of ordered classes, or of what they stand for",
+            source="Baccianella et al. 2009, Evaluation measures for ordinal regression",
             maximize=False,
             bounds=(0.0, INFINITY),
             reference=f"sklearn.metrics.mean_{what}_error",

@@ -38,4 +38,6 @@ def icf_models() -> Iterable[icf.Model]:
         factory="icf_nn.models:build_sequential_cnn",
         params=SequentialCnnParams,
         summary="Small convolutional network for small images and quick tests, plain or like ResNet-9",
+        source="Page 2018, How to train your ResNet; weights: He et al. 2015, arXiv:1502.01852",
+        reference="the layout in torch.nn.functional",
     )

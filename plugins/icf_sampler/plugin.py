@@ -63,6 +63,7 @@ def icf_samplers() -> Iterable[icf.Sampler]:
         targets=("classes", "labels"),
         factory="icf_sampler.samplers:shuffled",
         summary="Every row once per epoch, in a new random order",
+        source="torch.utils.data.RandomSampler",
         reference="counts of rows",
     )
     yield icf.Sampler(
@@ -70,6 +71,7 @@ def icf_samplers() -> Iterable[icf.Sampler]:
         factory="icf_sampler.samplers:balanced",
         params=BalancedParams,
         summary="Every class equally often, rows of rare classes repeated",
+        source="Kang et al. 2020, arXiv:1910.09217",
         reference="counts of rows",
     )
     yield icf.Sampler(

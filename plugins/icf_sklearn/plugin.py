@@ -32,4 +32,6 @@ def icf_datasets() -> Iterator[icf.Dataset]:
         factory="icf_sklearn.digits:load_digits",
         params=DigitsParams,
         summary="1,797 handwritten digits of 8x8 pixels, bundled with scikit-learn",
+        source="Alpaydin and Kaynak 1998, Optical recognition of handwritten digits, UCI",
+        reference="sklearn.datasets.load_digits",
     )

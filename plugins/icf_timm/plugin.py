@@ -64,6 +64,8 @@ def icf_models() -> Iterable[icf.Model]:
         inspect="icf_timm.models:inspect_model",
         params=ModelParams,
         summary="Any architecture of timm, with random or pretrained weights",
+        source="timm",
+        reference="timm.create_model",
     )
 
 
@@ -75,4 +77,6 @@ def icf_optimizers() -> Iterable[icf.Optimizer]:
         factory="icf_timm.optimizers:build_optimizer",
         params=OptimizerParams,
         summary="Any optimizer of timm",
+        source="timm",
+        reference="timm.optim.create_optimizer_v2",
     )

@@ -95,6 +95,8 @@ def icf_models() -> Iterable[icf.Model]:
         inspect="icf_torchvision.models:inspect_model",
         params=ModelParams,
         summary="Any classification network of torchvision, with random or pretrained weights",
+        source="torchvision",
+        reference="torchvision.models.get_model",
     )
 
 
@@ -106,6 +108,8 @@ def icf_datasets() -> Iterable[icf.Dataset]:
         factory="icf_torchvision.fashion_mnist:load_fashion_mnist",
         params=FashionMnistParams,
         summary="Fashion-MNIST (Xiao et al. 2017): 70,000 grey 28x28 pictures of clothes, 10 classes",
+        source="Xiao et al. 2017, arXiv:1708.07747",
+        reference="torchvision.datasets.FashionMNIST",
     )
 
 

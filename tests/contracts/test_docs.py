@@ -305,6 +305,33 @@ def test_the_loss_in_one_file_is_that_of_the_package(tutorial_package, tmp_path)
     assert torch.equal(found, expected)
 
 
+PENALTY = DOCS / "plugins/my_penalty.py"
+
+
+def test_a_loss_around_another_keeps_the_contract_and_trains(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
+    assert main(["check-plugin", str(PENALTY)]) == 0
+    settings = [*training.SMALL, "train.epochs=1", "loss.use=my-penalty/entropy", "loss.of=loss/focal"]
+    options = ["--plugin", str(PENALTY), *(part for setting in settings for part in ("--set", setting))]
+    recipe = str(ROOT / "recipes/digits.toml")
+    assert main(["run", recipe, "--runs", str(tmp_path), "--quiet", *options]) == 0
+    capsys.readouterr()
+    wrong = ["--set", 'loss.of={use="loss/focal", gamma=-1}']
+    assert main(["check", recipe, "--recipe-only", *options, *wrong]) == 2
+    assert "loss.of.gamma" in capsys.readouterr().err
+
+
+def test_the_loss_around_another_takes_the_entropy_off(tmp_path):
+    torch = pytest.importorskip("torch")
+    logits, targets = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 3, 0])
+    module = load_file(PENALTY)
+    params = module.EntropyParams(of="loss/cross-entropy", beta=0.3)
+    params.of.bind(lambda _ctx: torch.nn.CrossEntropyLoss())
+    entropy = torch.distributions.Categorical(logits=logits).entropy().mean()
+    expected = torch.nn.functional.cross_entropy(logits, targets) - 0.3 * entropy
+    assert torch.allclose(module.build_entropy(params, None)(logits, targets), expected)
+
+
 def test_every_environment_variable_of_icf_is_described():
     sources = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "framework").rglob("*.py"))]
     named = {name for text in sources for name in re.findall(r"\bICF_[A-Z_]+", text)}

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pydantic
 import pytest
 from PIL import Image
@@ -68,6 +70,16 @@ def test_labels_ids_groups_and_submission(tmp_path: Path) -> None:
         id_column="ImageID", columns=("ans",), ids=["b.jpg", "a.jpg"], values=tuple(range(18))
     )
     assert content.notes == ()
+
+
+def test_labels_follow_the_competitions_rule_as_pandas_finds_it(tmp_path: Path) -> None:
+    write_data(tmp_path, PEOPLE)
+    people = pd.read_csv(tmp_path / "train" / "train.csv")
+    gender = people["gender"].eq("female")
+    age = pd.cut(people["age"], [0, 30, 60, 200], right=False, labels=False)
+    mask = pd.Series(STEMS).map(lambda stem: {"incorrect_mask": 1, "normal": 2}.get(stem, 0))
+    expected = (people[[]].assign(person=gender * 3 + age)).merge(mask.rename("mask"), how="cross")
+    assert np.array_equal(load(tmp_path).train.targets, expected["mask"] * 6 + expected["person"])
 
 
 def test_class_names_stand_in_the_order_of_the_labels(tmp_path: Path) -> None:

@@ -55,23 +55,26 @@ def test_balanced_accuracy_is_scikit_learns(case: Rows) -> None:
     assert score("balanced-accuracy", *case) == pytest.approx(expected)
 
 
+SCORES = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}
+
+
 @pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
-@pytest.mark.parametrize("name", ["precision", "recall", "f1"])
+@pytest.mark.parametrize("name", SCORES)
 @given(case=rows())
 @settings(deadline=None, max_examples=30)
 def test_averages_are_scikit_learns(name: str, average: str, case: Rows) -> None:
     labels = np.arange(case[0].shape[1])
-    function = getattr(sk, f"{name}_score")
+    function = SCORES[name]
     expected = function(case[1], case[0].argmax(axis=1), labels=labels, average=average, zero_division=0)
     assert score(name, *case, average=average) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", ["precision", "recall", "f1"])
+@pytest.mark.parametrize("name", SCORES)
 @given(case=rows())
 @settings(deadline=None, max_examples=30)
 def test_scores_of_one_class_are_scikit_learns(name: str, case: Rows) -> None:
     labels = np.arange(case[0].shape[1])
-    function = getattr(sk, f"{name}_score")
+    function = SCORES[name]
     expected = function(case[1], case[0].argmax(axis=1), labels=labels, average=None, zero_division=0)
     assert [score(name, *case, of_class=label) for label in labels.tolist()] == pytest.approx(expected)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -32,6 +33,35 @@ def test_any_size_and_channels_give_finite_logits(
     logits = network(torch.rand(2, channels, height, width))
     assert logits.shape == (2, 3)
     assert torch.isfinite(logits).all()
+
+
+def answer_by_hand(images: torch.Tensor, state: dict[str, torch.Tensor], stages: int, residual: bool) -> torch.Tensor:
+    """The layout of ResNet-9 in functions: convolution, norm, ReLU; pooling; every second stage residual."""
+
+    def block(features: torch.Tensor, name: str) -> torch.Tensor:
+        norm = [state[f"{name}.1.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+        return F.relu(F.batch_norm(F.conv2d(features, state[f"{name}.0.weight"], padding=1), *norm))
+
+    features = images
+    for stage in range(stages):
+        first = f"stages.{stage}.{min(stage, 1)}"
+        features = block(F.max_pool2d(features, 2) if stage else features, first)
+        if residual and stage % 2 == 0:
+            added = f"stages.{stage}.{min(stage, 1) + 1}"
+            features = features + block(block(features, f"{added}.first"), f"{added}.second")
+    return F.linear(features.mean((2, 3)), state["head.weight"], state["head.bias"])
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_network_answers_as_its_layout_written_with_functions_does(residual: bool) -> None:
+    ctx = icf.ModelContext(num_classes=3, channels=3, image_size=(24, 16))
+    network = build_sequential_cnn(SequentialCnnParams(widths=(4, 6, 8), residual=residual), ctx)
+    images = torch.rand(5, 3, 24, 16)
+    network(images)  # moves the statistics of batch norm
+    network.eval()
+    with torch.no_grad():
+        expected = answer_by_hand(images, network.state_dict(), 3, residual)
+        assert torch.allclose(network(images), expected, atol=1e-5)
 
 
 def test_residual_network_has_the_published_size() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -248,6 +250,22 @@ def test_optimizers_step_and_keep_group_decay(name: str) -> None:
     optimizer.step()
     assert not torch.equal(weight, torch.ones(3, 2))
     assert not torch.equal(bias, torch.ones(2))
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb", "momentum", "lookahead_radam"])
+def test_optimizers_step_as_timms_own_do(name: str) -> None:
+    def train(build: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]) -> torch.Tensor:
+        weight = torch.nn.Parameter(torch.tensor([[1.0, -2.0], [0.5, 3.0]]))
+        optimizer = build([{"params": [weight], "weight_decay": 0.1}])
+        for step in range(5):
+            weight.grad = weight.detach() * (step - 1.5)
+            optimizer.step()
+        return weight.detach()
+
+    params = OptimizerParams(name=name, lr=0.1, momentum=0.8)
+    found = train(lambda groups: build_optimizer(params, icf.OptimizerContext(parameter_groups=groups)))
+    create: Any = timm.optim.create_optimizer_v2  # type: ignore[attr-defined]
+    assert torch.equal(found, train(lambda groups: create(groups, opt=name, lr=0.1, momentum=0.8)))
 
 
 def test_sgd_of_timm_equals_the_formula() -> None:

@@ -89,6 +89,17 @@ def test_local_file_loads_everything_but_the_head(tmp_path: Path, arch: str, hea
     assert all(torch.equal(original[key], trained[key]) for key in trained)
 
 
+@pytest.mark.parametrize("arch", ["mobilenet_v3_small", "resnet18"])
+def test_a_network_answers_as_torchvisions_own_does(tmp_path: Path, arch: str) -> None:
+    reference = torchvision.models.get_model(arch, num_classes=5).eval()
+    file = tmp_path / "weights.safetensors"
+    save_file(reference.state_dict(), file)
+    model = build_model(ModelParams(arch=arch, pretrained=True, weights=file), context()).eval()
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(model(images), reference(images))
+
+
 def test_pretrained_network_answers_grey_as_it_answers_equal_channels(tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     torch.save(torchvision.models.resnet18().state_dict(), file)
