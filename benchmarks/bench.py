@@ -1,4 +1,4 @@
-"""A plugin for icf, given with ``--plugin``: listed and invented images, and an optimizer that notes its first step."""
+"""A plugin for icf, given with ``--plugin``: listed and invented images, and optimizers that note or pass time."""
 
 from __future__ import annotations
 
@@ -30,12 +30,19 @@ class PixelsParams(icf.Params):
     classes: int = Field(default=10, ge=2, description="Number of classes")
     side: int = Field(default=2, ge=1, description="Height and width in pixels")
     rows_per_group: int = Field(default=0, ge=0, description="Images of a group; 0: no groups")
+    folds: int = Field(default=0, ge=0, description="Folds, to which rows are dealt in turn; 0: the recipe makes them")
 
 
 class ClockParams(icf.Params):
     """Parameters of the optimizer that notes its first step."""
 
     file: Path = Field(description="Where the time of the first step's end is written, in seconds of time.monotonic()")
+
+
+class NapParams(icf.Params):
+    """Parameters of the optimizer that does nothing for some time."""
+
+    seconds: float = Field(ge=0, description="How long a step takes")
 
 
 @icf.hookimpl
@@ -47,8 +54,9 @@ def icf_datasets() -> Iterable[icf.Dataset]:
 
 @icf.hookimpl
 def icf_optimizers() -> Iterable[icf.Optimizer]:
-    """Yield the optimizer."""
+    """Yield the optimizers."""
     yield icf.Optimizer(name="clock", factory=":build_clock", params=ClockParams, summary="AdamW that notes its start")
+    yield icf.Optimizer(name="nap", factory=":build_nap", params=NapParams, summary="Steps that only take their time")
 
 
 def load_listing(params: ListingParams, ctx: icf.DatasetContext) -> icf.DatasetContent:
@@ -79,6 +87,7 @@ def invent_pixels(params: PixelsParams, ctx: icf.DatasetContext) -> icf.DatasetC
             images=generator.integers(256, size=(params.rows, params.side, params.side, 3), dtype=np.uint8),
             targets=targets,
             groups=[f"group-{row // size:07d}" for row in range(params.rows)] if size else None,
+            folds=np.arange(params.rows) % params.folds if params.folds else None,
         ),
     )
 
@@ -94,4 +103,13 @@ def build_clock(params: ClockParams, ctx: icf.OptimizerContext) -> torch.optim.O
             params.file.write_text(str(time.monotonic()))
 
     optimizer.register_step_post_hook(note)
+    return optimizer
+
+
+def build_nap(params: NapParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
+    """Return gradient descent of which each step takes ``seconds``, in which no core is busy."""
+    import torch
+
+    optimizer = torch.optim.SGD([dict(group) for group in ctx.parameter_groups], lr=1e-3)
+    optimizer.register_step_post_hook(lambda *_: time.sleep(params.seconds))
     return optimizer

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,16 @@ class Finished:
 
 
 def run_process(
-    command: Sequence[str], threads: int, environment: Mapping[str, str] | None = None, *, watch_memory: bool = False
+    command: Sequence[str],
+    threads: int,
+    environment: Mapping[str, str] | None = None,
+    *,
+    watch_memory: bool = False,
+    look: Callable[[int], None] | None = None,
 ) -> Finished:
     """Run a command to its end, with ``threads`` OpenMP threads; ``started`` is of time.monotonic().
+
+    ``look`` is called with the number of the process, once a second.
 
     Raises:
         ProcessError: it ended with another code than 0.
@@ -58,7 +65,7 @@ def run_process(
         process = subprocess.Popen(list(command), cwd=ROOT, env=surroundings, stdout=output, stderr=errors)
         peak = _PeakMemory(process.pid) if watch_memory else None
         try:
-            code = process.wait()
+            code = _wait(process, look)
         finally:
             process.kill()
             megabytes = peak.stop() if peak else 0.0
@@ -70,6 +77,15 @@ def run_process(
             tail = (printed + errors.read())[-3000:]
             raise ProcessError(f"{' '.join(command)} ended with code {code}:\n{tail}")
     return Finished(started, seconds, megabytes, printed)
+
+
+def _wait(process: subprocess.Popen[bytes], look: Callable[[int], None] | None) -> int:
+    while True:
+        try:
+            return process.wait(1.0 if look else None)
+        except subprocess.TimeoutExpired:
+            assert look is not None
+            look(process.pid)
 
 
 def run_module(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -99,6 +100,28 @@ class Choice(Frozen):
             return load_object(path)
         except PluginError as error:
             raise PluginError(f"{self.source}: {error}") from error
+
+
+@dataclass(frozen=True)
+class View:
+    """What of an image a network sees beside the plain one: ``steps``, flips by name and transforms, in order.
+
+    ``number`` is its place among the views of the recipe, from 1.
+    """
+
+    number: int
+    steps: tuple[str | Choice, ...]
+
+    @property
+    def key(self) -> str:
+        """A name that no other view has, unless it is the same flips."""
+        names = " + ".join(step if isinstance(step, str) else step.ref for step in self.steps)
+        return names if all(isinstance(step, str) for step in self.steps) else f"{self.number}: {names}"
+
+    @property
+    def transforms(self) -> tuple[Choice, ...]:
+        """The steps that are components."""
+        return tuple(step for step in self.steps if isinstance(step, Choice))
 
 
 class ObserverChoice(Frozen):

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 import icf
-from icf.choice import Choice, Frozen, ObserverChoice
+from icf.choice import Choice, Frozen, ObserverChoice, View
 from icf.errors import PluginError, Problem, RecipeError
 from icf.local import LocalPlugin, read_local_plugins
 from icf.plugins import Catalogue, load_plugins, plugin_names
@@ -36,7 +36,10 @@ FORMAT = 1
 
 
 class Plan(Frozen):
-    """A run as it will be done. ``metrics`` begins with the one that chooses the best epoch."""
+    """A run as it will be done.
+
+    ``metrics`` begins with the one that chooses the best epoch; ``view_transforms`` are those of all test-time views.
+    """
 
     format: int = FORMAT
     icf_version: str
@@ -53,6 +56,7 @@ class Plan(Frozen):
     shared_transforms: tuple[Choice, ...] = ()
     train_transforms: tuple[Choice, ...] = ()
     mixers: tuple[Choice, ...] = ()
+    view_transforms: tuple[Choice, ...] = ()
     head_losses: tuple[Choice | None, ...] = ()
     observers: tuple[ObserverChoice, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -73,7 +77,17 @@ class Plan(Frozen):
         """Return every component that the recipe chose, nested ones among them."""
         single = (getattr(self, kind) for kind in COMPONENT_SECTIONS.values())
         heads = (choice for choice in self.head_losses if choice is not None)
-        return _flatten((*single, *self.metrics, *self.shared_transforms, *self.train_transforms, *self.mixers, *heads))
+        transforms = (*self.shared_transforms, *self.train_transforms, *self.mixers, *self.view_transforms)
+        return _flatten((*single, *self.metrics, *transforms, *heads))
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """What networks see of an image at test time beside the plain one."""
+        transforms = iter(self.view_transforms)
+        return tuple(
+            View(number, tuple(step if isinstance(step, str) else next(transforms) for step in steps))
+            for number, steps in enumerate(self.recipe.inference.views, 1)
+        )
 
     def find_local_plugins(self, choices: Collection[Choice]) -> tuple[LocalPlugin, ...]:
         """Return the local plugins whose code some of the choices execute."""
@@ -95,6 +109,7 @@ class Plan(Frozen):
             "train": [_as_table(choice) for choice in self.train_transforms],
             "mix": [_as_table(choice) for choice in self.mixers],
         }
+        filled["inference"]["tta"] = [_as_view(view) for view in self.views]
         for head, choice in zip(filled["targets"]["heads"], self.head_losses, strict=True):
             if choice is not None:
                 head["loss"] = _as_table(choice)
@@ -138,6 +153,12 @@ def _as_table(choice: Choice) -> dict[str, Any]:
     return {"use": choice.ref} | own | choice.params
 
 
+def _as_view(view: View) -> Any:
+    """Write a view as a recipe does: one step needs no array."""
+    steps = [step if isinstance(step, str) else _as_table(step) for step in view.steps]
+    return steps if len(steps) > 1 else steps[0]
+
+
 IDLE_COMPUTE = {"executor", "max_concurrent_folds", "max_failures", "prefetch", "checkpoint_minutes", "storage"}
 """Keys of the section compute that can't change a result."""
 
@@ -149,9 +170,15 @@ def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
         own_keys = Recipe.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
         settings[section] = {key: recipe[section][key] for key in own_keys if key != "use"}
     settings["targets"]["heads"] = [_without(head, {"loss"}) for head in recipe["targets"]["heads"]]
+    settings["inference"] = recipe["inference"] | {"tta": [_name_steps(view) for view in recipe["inference"]["tta"]]}
     settings["transforms"] = _without(recipe["transforms"], TRANSFORM_LISTS)
     settings["compute"] = _without(recipe["compute"], IDLE_COMPUTE)
     return settings
+
+
+def _name_steps(view: Any) -> list[str]:
+    steps = view if isinstance(view, list) else [view]
+    return [step["use"] if isinstance(step, dict) else step for step in steps]
 
 
 def _without(table: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
@@ -213,6 +240,7 @@ def make_plan(raw: RawRecipe, catalogue: Catalogue, name: str, local: Sequence[L
         shared_transforms=_array(resolved, "transforms", "shared"),
         train_transforms=_array(resolved, "transforms", "train"),
         mixers=_array(resolved, "transforms", "mix"),
+        view_transforms=tuple(choice for path, choice in resolved.items() if path[:2] == ("inference", "tta")),
         head_losses=tuple(
             resolved.get(("targets", "heads", place, "loss")) for place in range(len(recipe.targets.heads))
         ),

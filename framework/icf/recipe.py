@@ -97,6 +97,7 @@ def component_tables(raw: RawRecipe) -> Iterator[ComponentTable]:
     if isinstance(transforms, dict):
         for key, kind in TRANSFORM_LISTS.items():
             yield from _tables(("transforms", key), kind, transforms.get(key, []), ComponentSection)
+    yield from _view_transforms(raw.get("inference"))
 
 
 def _table(
@@ -127,6 +128,17 @@ def _one_table(
         own = table if issubclass(section, MetricSection) else {}
         name, attribute = (value if isinstance(value := own.get(key), str) else None for key in ("name", "attribute"))
         yield ComponentTable(path, kind, ref, params, name, attribute)
+
+
+def _view_transforms(inference: Any) -> Iterator[ComponentTable]:
+    views = inference.get("tta") if isinstance(inference, dict) else None
+    for index, view in enumerate(views if isinstance(views, list) else ()):
+        path = ("inference", "tta", index)
+        for place, step in enumerate(view) if isinstance(view, list) else [(None, view)]:
+            table = {"use": step} if isinstance(step, str) and "/" in step else step
+            if isinstance(table, dict):
+                where = path if place is None else (*path, place)
+                yield from _one_table(where, "transform", table, ComponentSection)
 
 
 def find_idle_settings(recipe: Recipe) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import icf
 from icf.boxes import read_box
 from icf.tables import Report, Row, Table, leaves_folder, read_table
+from icf_images.labels import are_several, has_class_column, list_columns, read_labels
 from icf_images.plugin import CsvParams
 from icf_images.submission import read_submission, submission_values
 from icf_images.walk import Paths, list_images
@@ -34,39 +35,42 @@ def load_csv(params: CsvParams, ctx: icf.DatasetContext) -> icf.DatasetContent: 
     report = Report()
     notes: list[str] = []
     table = read_table(_below(params.root, params.csv), report)
-    table.require(*_columns(params, *_label_columns(params), params.group_column, params.fold_column))
-    rows = _labelled(params, table, report, notes)
-    external = _external(params, rows, report, notes)
-    classes = params.label_columns or params.classes or sort_classes(_find_labels(params, rows))
+    has_class = has_class_column(params, table)
+    columns = list_columns(params, has_class=has_class)
+    table.require(*_columns(params, *columns, params.group_column, params.fold_column))
+    rows = _labelled(params, table, columns, report, notes)
+    external = _external(params, rows, columns, report, notes)
     everything = [*rows, *external]
-    targets = _targets(params, everything, classes, report)
+    labels = read_labels(params, [row.row for row in rows], [row.row for row in external], report, has_class=has_class)
     groups = _groups(params, everything, report)
     folds = _folds(params, rows, len(external), report)
     boxes = _boxes(params, everything, report)
     test = _test_samples(params, report, notes)
-    submission = _submission(params, classes, test, report, notes)
-    if submission is not None and _several(params) and params.write_labels:
+    submission = _submission(params, labels.classes, test, report, notes)
+    if submission is not None and are_several(params) and params.write_labels:
         submission = replace(submission, values=(0, 1))
     report.stop(f"The data set in {params.root} can't be used")
-    if len(classes) < 2:
-        raise icf.DataError(f"{table.path} has only the class {classes}; at least two are needed")
+    if len(labels.classes) < 2:
+        raise icf.DataError(f"{table.path} has only the class {labels.classes}; at least two are needed")
     train = icf.Samples(
         ids=[row.id for row in everything],
         images=_paths(params.root, params.image_folder, everything),
-        targets=targets,
+        targets=labels.targets,
+        numbers=labels.numbers,
         groups=groups,
         folds=folds,
         scored=np.arange(len(everything)) < len(rows) if external else None,
         boxes=boxes,
     )
-    return icf.DatasetContent(classes=classes, train=train, test=test, submission=submission, notes=tuple(notes))
-
-
-def sort_classes(labels: set[str]) -> tuple[str, ...]:
-    """Return the labels in order: by value if all are whole numbers (without leading zeros), else as text."""
-    if all(isinstance(value, int) for value in submission_values(tuple(labels))):
-        return tuple(sorted(labels, key=int))
-    return tuple(sorted(labels))
+    return icf.DatasetContent(
+        classes=labels.classes,
+        attributes=labels.attributes,
+        class_values=labels.class_values,
+        train=train,
+        test=test,
+        submission=submission,
+        notes=tuple(notes),
+    )
 
 
 def _below(root: Path, name: str) -> Path:
@@ -84,26 +88,31 @@ def _columns(params: CsvParams, *more: str | None) -> list[str]:
     return list(dict.fromkeys(name for name in names if name))
 
 
-def _labelled(params: CsvParams, table: Table, report: Report, notes: list[str]) -> list[ListedImage]:
+def _labelled(
+    params: CsvParams, table: Table, columns: Sequence[str], report: Report, notes: list[str]
+) -> list[ListedImage]:
     listed = _listed(params, table, params.image_folder, report)
     complete = []
     for image in listed:
-        if _several(params) or image.row[params.label_column]:
-            complete.append(image)
+        empty = [] if are_several(params) else [column for column in columns if not image.row[column]]
+        if empty:
+            report.add(image.row.where, f"the label (column {empty[0]!r}) is missing")
         else:
-            report.add(image.row.where, f"the label (column {params.label_column!r}) is missing")
+            complete.append(image)
     if not table.rows:
         report.add(table.path, "has no rows below the header")
     return _without_duplicates(params, table, complete, report, notes)
 
 
-def _external(params: CsvParams, rows: Sequence[ListedImage], report: Report, notes: list[str]) -> list[ListedImage]:
+def _external(
+    params: CsvParams, rows: Sequence[ListedImage], columns: Sequence[str], report: Report, notes: list[str]
+) -> list[ListedImage]:
     """Return the rows of external_csv; one whose id is taken is reported."""
     if params.external_csv is None:
         return []
     table = read_table(_below(params.root, params.external_csv), report)
-    table.require(*_columns(params, *_label_columns(params), params.group_column))
-    external = _labelled(params, table, report, notes)
+    table.require(*_columns(params, *columns, params.group_column))
+    external = _labelled(params, table, columns, report, notes)
     taken = {row.id: row.row.where for row in rows}
     for row in external:
         if row.id in taken:
@@ -170,53 +179,6 @@ def _duplicate_message(params: CsvParams, name: str, rows: Sequence[ListedImage]
     if len(set(labels)) > 1:
         text += f", with another label ({', '.join(map(repr, labels))})"
     return text + "; correct it, or set duplicates = 'drop' or 'first'"
-
-
-def _targets(params: CsvParams, rows: Sequence[ListedImage], classes: Sequence[str], report: Report) -> icf.IntArray:
-    index = {name: target for target, name in enumerate(classes)}
-    if _several(params):
-        labels = [_read_labels(params, row, index, report) for row in rows]
-        return np.array(labels, np.int64).reshape(len(rows), len(classes))
-    for row in rows:
-        label = row.row[params.label_column]
-        if label not in index:
-            report.add(row.row.where, f"label {label!r} is not one of {', '.join(map(repr, classes))}")
-    return np.array([index.get(row.row[params.label_column], -1) for row in rows], np.int64)
-
-
-def _several(params: CsvParams) -> bool:
-    """Tell whether an image can have any number of labels."""
-    return params.label_columns is not None or params.label_separator is not None
-
-
-def _label_columns(params: CsvParams) -> tuple[str, ...]:
-    return params.label_columns or (params.label_column,)
-
-
-def _split_labels(params: CsvParams, row: ListedImage) -> list[str]:
-    """Return the labels that stand in label_column; there may be none."""
-    cell = row.row[params.label_column]
-    parts = [cell] if params.label_separator is None else cell.split(params.label_separator)
-    return [part.strip() for part in parts if part.strip()]
-
-
-def _find_labels(params: CsvParams, rows: Sequence[ListedImage]) -> set[str]:
-    return {label for row in rows for label in _split_labels(params, row)}
-
-
-def _read_labels(params: CsvParams, row: ListedImage, index: Mapping[str, int], report: Report) -> list[int]:
-    """Return 0 or 1 for each label; what can't be read is reported."""
-    if params.label_columns is None:
-        found = _split_labels(params, row)
-        for label in found:
-            if label not in index:
-                report.add(row.row.where, f"label {label!r} is not one of {', '.join(map(repr, index))}")
-        return [int(label in found) for label in index]
-    cells = [row.row[column] for column in params.label_columns]
-    for column, cell in zip(params.label_columns, cells, strict=True):
-        if cell not in ("0", "1"):
-            report.add(row.row.where, f"column {column!r} must be 0 or 1, not {cell!r}")
-    return [int(cell == "1") for cell in cells]
 
 
 def _groups(params: CsvParams, rows: Sequence[ListedImage], report: Report) -> list[str] | None:
@@ -291,7 +253,7 @@ def _submission(
 ) -> icf.SubmissionFormat | None:
     if test is None:
         return None
-    if params.sample_submission is None and _several(params):
+    if params.sample_submission is None and are_several(params):
         return icf.SubmissionFormat(id_column=params.id_column or params.image_column, columns=classes, ids=test.ids)
     if params.sample_submission is None:
         return icf.SubmissionFormat(

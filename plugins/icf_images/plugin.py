@@ -60,6 +60,36 @@ class FolderParams(icf.Params):
         return pattern
 
 
+class AttributeColumn(icf.Params):
+    """A column that a class is made of: its name, or a table."""
+
+    column: str = Field(min_length=1, description="name of the column, and of the attribute")
+    values: tuple[str, ...] | None = Field(
+        None, min_length=2, description="its values in their order; the sorted cells when not given"
+    )
+    ordered: bool = Field(False, description="whether the values ascend, as those of size do")
+    starts: tuple[float, ...] | None = Field(
+        None,
+        min_length=1,
+        description="where the column holds numbers, such as ages: where the second and each later value begins",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"column": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fits(self) -> AttributeColumn:
+        if self.starts and self.values:
+            raise ValueError("starts make the values; leave out one of them")
+        if self.starts and list(self.starts) != sorted(set(self.starts)):
+            raise ValueError("starts must ascend")
+        if self.values and len(set(self.values)) != len(self.values):
+            raise ValueError("names a value twice")
+        return self
+
+
 class CsvParams(icf.Params):
     """Which CSV files to read, what their columns mean, and where their images are."""
 
@@ -76,6 +106,12 @@ class CsvParams(icf.Params):
         None,
         min_length=1,
         description="what stands between the labels in label_column, such as ' ' or ';': an image can have any number",
+    )
+    attribute_columns: tuple[AttributeColumn, ...] = Field(
+        (),
+        description="columns that a class is made of, such as mask, gender and age, for targets.heads: each a name, or "
+        "a table of 'column' and 'values', 'ordered' or 'starts'. Without a label_column in the table, each combination"
+        " that occurs is a class",
     )
     id_column: str | None = Field(
         None, min_length=1, description="column with the row's name; the image column when not given"
@@ -143,6 +179,11 @@ class CsvParams(icf.Params):
     def _sample_has_images(self) -> CsvParams:
         if self.label_columns and (self.label_separator or self.classes):
             raise ValueError("label_columns name the labels; leave out label_separator and classes")
+        columns = [item.column for item in self.attribute_columns]
+        if columns and (self.label_columns or self.label_separator):
+            raise ValueError("attribute_columns are of one class each; leave out label_columns and label_separator")
+        if len(set(columns)) != len(columns):
+            raise ValueError("attribute_columns names a column twice")
         if self.sample_submission and not (self.test_csv or self.test_folder):
             raise ValueError("sample_submission needs test_csv or test_folder, which say where its images are")
         if self.box_columns and self.test_folder and not self.test_csv:

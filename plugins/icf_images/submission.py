@@ -15,6 +15,13 @@ def submission_values(classes: tuple[str, ...]) -> tuple[str | int, ...]:
     return classes
 
 
+def sort_classes(labels: set[str]) -> tuple[str, ...]:
+    """Return the labels in order: by value if all are whole numbers (without leading zeros), else as text."""
+    if all(isinstance(value, int) for value in submission_values(tuple(labels))):
+        return tuple(sorted(labels, key=int))
+    return tuple(sorted(labels))
+
+
 def _is_whole_number(text: str) -> bool:
     digits = text.removeprefix("-")
     return digits.isascii() and digits.isdigit() and len(digits) <= 18 and str(int(text)) == text

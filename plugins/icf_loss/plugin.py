@@ -229,6 +229,7 @@ def _for_imbalance() -> Iterable[icf.Loss]:
     )
     yield icf.Loss(
         name="asymmetric",
+        targets=("classes", "labels"),
         factory="icf_loss.imbalance:asymmetric",
         params=AsymmetricParams,
         summary="Each class against the others, easy negatives counting less; also for several labels",

@@ -60,6 +60,16 @@ def test_what_is_prepared_is_what_training_gets(recipe: Path) -> None:
         np.testing.assert_array_equal(prepared, prepare(pixels))
 
 
+def test_views_are_those_of_predictions(recipe: Path) -> None:
+    found = preview(recipe, 'inference.tta=["vertical-flip", {use="augment/crop", place="top-left", share=0.5}]')
+    assert [column.title for column in found.columns[2:]] == ["view vertical-flip", "view 2: augment/crop"]
+    flipped, cropped = found.columns[2:]
+    for row, prepared in enumerate(found.columns[1].pictures):
+        np.testing.assert_array_equal(flipped.pictures[row], prepared[::-1])
+        enlarged = Image.fromarray(prepared[:8, :6]).resize((12, 16), Image.Resampling.BILINEAR)
+        assert np.abs(cropped.pictures[row].astype(int) - np.asarray(enlarged)).max() <= 1
+
+
 def test_a_mixed_picture_is_what_its_caption_says(recipe: Path) -> None:
     found = preview(recipe, *VARIED)
     titles = [column.title for column in found.columns[2:]]

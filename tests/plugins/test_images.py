@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pydantic
 import pytest
 from hypothesis import assume, given
@@ -12,10 +13,13 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 import icf
+from icf.pipeline.data.attributes import check_attributes
 from icf.tables import Report, leaves_folder, read_table
+from icf_images.attributes import name_bands
 from icf_images.folder import load_folder
-from icf_images.listed import load_csv, sort_classes
+from icf_images.listed import load_csv
 from icf_images.plugin import CsvParams, FolderParams
+from icf_images.submission import sort_classes
 
 CTX = icf.DatasetContext()
 
@@ -269,6 +273,101 @@ def test_csv_adds_external_rows_that_are_never_scored(tmp_path: Path) -> None:
     [repeated, unknown] = problems(error)
     assert "more.csv, row 3: id '1.png' is also in" in repeated
     assert "more.csv, row 2: label 'c' is not one of 'a', 'b'" in unknown
+
+
+FACES = """image,mask,gender,age
+1.png,wear,male,29
+2.png,none,female,30
+3.png,none,male,59.5
+4.png,wear,female,60
+5.png,wear,male,3
+"""
+COLUMNS = [{"column": "mask", "values": ["wear", "none"]}, "gender", {"column": "age", "starts": [30, 60]}]
+
+
+def test_csv_makes_classes_of_attributes(tmp_path: Path) -> None:
+    add_images(tmp_path, *(f"train/{number}.png" for number in range(1, 6)))
+    (tmp_path / "train.csv").write_text(FACES)
+    content = load_csv(csv_params(tmp_path, attribute_columns=COLUMNS), CTX)
+    table = pd.read_csv(tmp_path / "train.csv")
+    table["age"] = pd.cut(table["age"], [0, 30, 60, 200], right=False, labels=["<30", "30-59", ">=60"])
+    assert content.train.targets is not None
+    assert [content.classes[target] for target in content.train.targets] == list(
+        table[["mask", "gender", "age"]].astype(str).agg(" ".join, axis=1)
+    )
+    assert content.classes == ("wear female >=60", "wear male <30", "none female 30-59", "none male 30-59")
+    assert content.attributes == (
+        icf.Attribute(name="mask", values=("wear", "none")),
+        icf.Attribute(name="gender", values=("female", "male")),
+        icf.Attribute(name="age", values=("<30", "30-59", ">=60"), ordered=True, starts=(30, 60)),
+    )
+    assert np.asarray(content.class_values).tolist() == [[0, 0, 2], [0, 1, 0], [1, 0, 1], [1, 1, 1]]
+    assert content.train.numbers is not None
+    assert np.asarray(content.train.numbers["age"]).tolist() == [29, 30, 59.5, 60, 3]
+    assert check_attributes(content) == []
+
+
+def test_csv_takes_names_of_classes_from_the_label_beside_the_attributes(tmp_path: Path) -> None:
+    add_images(tmp_path, *(f"train/{number}.png" for number in range(1, 6)), "train/more.png")
+    lines = FACES.splitlines()
+    labels = ["label", "2", "10", "11", "0", "2"]
+    (tmp_path / "train.csv").write_text("".join(f"{a},{b}\n" for a, b in zip(lines, labels, strict=True)))
+    (tmp_path / "more.csv").write_text("image,mask,gender,age,label\nmore.png,none,female,45,10\n")
+    params = csv_params(tmp_path, attribute_columns=COLUMNS, external_csv="more.csv")
+    content = load_csv(params, CTX)
+    assert content.classes == ("0", "2", "10", "11")
+    assert np.asarray(content.train.targets).tolist() == [1, 2, 3, 0, 1, 2]
+    assert np.asarray(content.class_values).tolist() == [[0, 0, 2], [0, 1, 0], [1, 0, 1], [1, 1, 1]]
+    assert check_attributes(content) == []
+    (tmp_path / "more.csv").write_text("image,mask,gender,age,label\nmore.png,none,female,61,10\n")
+    with pytest.raises(icf.BadImagesError) as error:
+        load_csv(params, CTX)
+    [problem] = problems(error)
+    assert "more.csv, row 2: class '10' has other attributes in" in problem
+
+
+def test_csv_names_every_mistake_in_attributes(tmp_path: Path) -> None:
+    add_images(tmp_path, *(f"train/{number}.png" for number in range(1, 6)), "train/more.png")
+    wrong = FACES.replace("29", "young").replace("2.png,none", "2.png,non").replace("female,60", "female,")
+    (tmp_path / "train.csv").write_text(wrong)
+    (tmp_path / "more.csv").write_text("image,mask,gender,age\nmore.png,none,female,61\n")
+    with pytest.raises(icf.BadImagesError) as error:
+        load_csv(csv_params(tmp_path, attribute_columns=COLUMNS, external_csv="more.csv"), CTX)
+    found = "\n".join(problems(error))
+    for text in (
+        "train.csv, row 2: column 'age' must be a number, not 'young'",
+        "train.csv, row 3: mask 'non' is not one of 'wear', 'none'",
+        "train.csv, row 5: the label (column 'age') is missing",
+        "more.csv, row 2: no row that is scored has these values of the attributes together",
+    ):
+        assert text in found
+    assert len(problems(error)) == 4
+    (tmp_path / "train.csv").write_text("image,mask\n1.png,wear\n")
+    with pytest.raises(icf.DataError, match="no column 'gender', 'age'"):
+        load_csv(csv_params(tmp_path, attribute_columns=COLUMNS), CTX)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"attribute_columns": ["a", "a"]},
+        {"attribute_columns": ["a"], "label_separator": ";"},
+        {"attribute_columns": [{"column": "a", "starts": [2, 1]}]},
+        {"attribute_columns": [{"column": "a", "starts": [1], "values": ["x", "y"]}]},
+        {"attribute_columns": [{"column": "a", "values": ["x", "x"]}]},
+    ],
+)
+def test_attribute_columns_that_contradict_each_other_are_refused(more: dict[str, object]) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        csv_params(Path("x"), **more)
+
+
+@pytest.mark.parametrize(
+    ("starts", "names"),
+    [((1.0, 2.0, 5.0), ("<1", "1", "2-4", ">=5")), ((0.5, 1.0), ("<0.5", "0.5 to 1", ">=1"))],
+)
+def test_bands_of_numbers_have_names(starts: tuple[float, ...], names: tuple[str, ...]) -> None:
+    assert name_bands(starts) == names
 
 
 def test_csv_without_a_sample_asks_for_labels_of_all_test_images(tmp_path: Path) -> None:

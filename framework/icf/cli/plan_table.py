@@ -55,7 +55,7 @@ def describe_plan(plan: Plan, *, full: bool = False) -> list[tuple[str, str]]:
         ("split", _describe_split(plan, full)),
         ("training", _describe_training(plan, full)),
         ("metrics", ", ".join(_describe_metrics(plan, full))),
-        ("inference", _settings(recipe.inference, full)),
+        ("inference", _describe_inference(plan, full)),
         ("ensemble", describe_choice(plan.ensembler, full=full)),
         ("executor", _join(recipe.compute.executor, _settings(recipe.compute, full, {"executor"}))),
         ("observers", ", ".join(observer.name for observer in plan.observers)),
@@ -88,6 +88,15 @@ def _describe_transforms(plan: Plan, full: bool) -> str:
         if choices:
             parts.append(f"{when}: {', '.join(describe_choice(choice, full=full) for choice in choices)}")
     return "; ".join(part for part in parts if part)
+
+
+def _describe_inference(plan: Plan, full: bool) -> str:
+    views = [
+        " + ".join(step if isinstance(step, str) else describe_choice(step, full=full) for step in view.steps)
+        for view in plan.views
+    ]
+    settings = _settings(plan.recipe.inference, full, {"tta"})
+    return "; ".join(part for part in (settings, f"views: {', '.join(['plain', *views])}" * bool(views)) if part)
 
 
 def _describe_split(plan: Plan, full: bool) -> str:

@@ -26,7 +26,7 @@ def preview(
     no_plugin: NoPlugin = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Draw what the network sees: some training images as their files have them, prepared, augmented and mixed.
+    """Draw what the network sees: images of training as their files have them, prepared, augmented, mixed, in views.
 
     Only the images that are shown are decoded, and nothing is trained. What is normalised, last of all, is not shown.
     """

@@ -28,6 +28,7 @@ from icf.pipeline.training.checkpoint import load_weights, read_metadata
 from icf.pipeline.training.network import build_model, choose_device, choose_precision
 from icf.pipeline.training.output import Output, Softmax
 from icf.pipeline.training.output_choice import read_output
+from icf.pipeline.training.tta import build_views
 from icf.plan import Plan
 
 
@@ -82,13 +83,13 @@ def predict_images(
     if prediction.fused:
         trial = batches.read(rows[:TRIAL_ROWS])
         models = [try_fusion(model, trial)[0] for model in models]
-    size, tta, classes = prediction.batch_size, plan.recipe.inference.tta, tuple(metadata["classes"])
+    size, views, classes = prediction.batch_size, build_views(plan, spec), tuple(metadata["classes"])
     # Whole batches at a time, so that the members' probabilities are never in memory all at once.
     step = size * -(-count_part_rows(len(models) * len(classes)) // size)
     parts = [
         combine(
             plan,
-            list(predict_probabilities(models, outputs, batches, chosen, size, tta, device, precision)),
+            list(predict_probabilities(models, outputs, batches, chosen, size, views, device, precision)),
             outputs[0].targets,
         )
         for chosen in np.split(rows, range(step, len(rows), step))
@@ -116,7 +117,7 @@ def _read_output(metadata: dict[str, Any]) -> Output:
 
 def _needed_plugins(plan: Plan) -> tuple[LocalPlugin, ...]:
     """Return the local plugins whose code a prediction executes; a loss is not among it."""
-    return plan.find_local_plugins((plan.model, plan.ensembler, *plan.shared_transforms))
+    return plan.find_local_plugins((plan.model, plan.ensembler, *plan.shared_transforms, *plan.view_transforms))
 
 
 def find_weights(folder: RunFolder) -> list[Path]:

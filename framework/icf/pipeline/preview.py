@@ -1,4 +1,4 @@
-"""What a network sees: images as files have them, as they are prepared, augmented and mixed, in one picture."""
+"""What a network sees: images as files have them, prepared, augmented, mixed, and in test-time views, as a picture."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from icf.pipeline.results.products import build_transform
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.training.batches import Batches
 from icf.pipeline.training.mixing import Mixing, build_mixing
+from icf.pipeline.training.tta import build_views
 from icf.plan import Plan
 
 BOX_COLOUR = (230, 60, 20)
@@ -81,6 +82,8 @@ def make_preview(plan: Plan, rows: int, draws: int, seed: int) -> Preview:
     if plan.mixers:
         shown = torch.from_numpy(targets[chosen])
         columns += [_mix(mixing, batch, shown, seed, draw) for draw, batch in enumerate(varied)]
+    plain = torch.from_numpy(np.stack(prepared)).permute(0, 3, 1, 2)
+    columns += [Column(f"view {view.key}", _to_pictures(view(plain))) for view in build_views(plan, spec).transforms]
     ids = tuple(samples.ids[row] for row in chosen)
     return Preview(ids, tuple(labels), tuple(columns), spec.image_size)
 

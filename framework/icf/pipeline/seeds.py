@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     ENSEMBLE = 8
     VIEW = 9
     MIX = 10
+    TTA = 11
 
 
 def derive_seed(seed: int, purpose: Purpose, *position: int) -> int:

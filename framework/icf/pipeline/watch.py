@@ -81,6 +81,8 @@ class FoldWatch:
         self._warned: set[str] = set()
         self._failed: frozenset[int] = frozenset()
         self._ended = {job.fold for job in jobs if job.folder.metrics.exists() and self._is_done(job)}
+        self._final: dict[int, FoldStatus] = {}
+        """Of folds whose files will not change any more: hundreds of them may lie on a disk that is far away."""
 
     def fail(self, folds: Collection[int]) -> None:
         """Take note of folds that will not be finished."""
@@ -88,7 +90,14 @@ class FoldWatch:
 
     def poll(self) -> None:
         """Tell what happened since the last call."""
-        self._listener.folds_changed([self._look(job) for job in self._jobs])
+        self._listener.folds_changed([self._final.get(job.fold) or self._follow(job) for job in self._jobs])
+
+    def _follow(self, job: FoldJob) -> FoldStatus:
+        ended = job.fold in self._ended  # before its files are read
+        status = self._look(job)
+        if ended:
+            self._final[job.fold] = status
+        return status
 
     def _look(self, job: FoldJob) -> FoldStatus:
         progress = _read_progress(job)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
@@ -36,6 +36,33 @@ class Metrics(Section):
     )
 
 
+FLIPS = ("horizontal-flip", "vertical-flip")
+"""Views that need no component."""
+
+ViewStep: TypeAlias = Literal["horizontal-flip", "vertical-flip"] | ComponentSection
+
+
+def _refuse_other_views(value: Any) -> Any:
+    steps = value if isinstance(value, list | tuple) else [value]
+    if not steps:
+        raise ValueError("an empty array is the plain image, which is always among the views: leave it out")
+    wrong = [step for step in steps if not _is_step(step)]
+    if wrong:
+        named = "" if wrong[0] is value else f"{wrong[0]!r}: "
+        raise ValueError(
+            f"{named}must be {', '.join(map(repr, FLIPS))}, a transform such as {{ use = 'augment/crop', place ="
+            " 'top-left' }, or an array of these, done one after the other"
+        )
+    return value
+
+
+def _is_step(value: Any) -> bool:
+    """Tell whether a value is a flip, or names a component; which one is found out later."""
+    if isinstance(value, str):
+        return value in FLIPS or "/" in value
+    return isinstance(value, ComponentSection) or (isinstance(value, dict) and isinstance(value.get("use"), str))
+
+
 class Inference(Section):
     """How predictions are made."""
 
@@ -47,6 +74,23 @@ class Inference(Section):
         description="Whether predictions after training have batch normalisation made part of the convolutions before"
         " it: where it was measured to pay ('auto'), wherever it can be done, or never; it changes last digits",
     )
-    tta: tuple[Literal["horizontal-flip", "vertical-flip"], ...] = Field(
-        default=(), description="Views whose predictions are averaged with those of the plain image"
+    tta: tuple[
+        Annotated[
+            ViewStep | tuple[ViewStep, ...], Field(union_mode="left_to_right"), BeforeValidator(_refuse_other_views)
+        ],
+        ...,
+    ] = Field(
+        default=(),
+        description="Views whose predictions are averaged with those of the plain image: flips, transforms, or arrays"
+        " of these, done one after the other",
     )
+    average: Literal["probabilities", "logits"] = Field(
+        default="probabilities",
+        description="What is averaged over the views of an image: probabilities, or what a network puts out before"
+        " softmax or sigmoid",
+    )
+
+    @property
+    def views(self) -> tuple[tuple[ViewStep, ...], ...]:
+        """The steps of each view in ``tta``."""
+        return tuple(view if isinstance(view, tuple) else (view,) for view in self.tta)

@@ -143,6 +143,24 @@ def test_numbers_are_those_of_the_ordinary_way_on_the_same_views(
     assert last < first - 0.02
 
 
+def test_views_with_transforms_are_those_of_the_ordinary_way(recipe: Path, tmp_path: Path) -> None:
+    random, crop = '{use="augment/erasing", p=0.8, fill="noise"}', '{use="augment/crop", share=0.7, place="top-left"}'
+    views = f'inference.tta=[{random}, {random}, ["vertical-flip", {crop}]]'
+    more = (views, 'inference.average="logits"', "train.epochs=1")
+    folder, recorder, _ = run(recipe, tmp_path, *more)
+    assert recorder.details["embed"].startswith("9 arrays")
+    arrays = list_arrays(folder)
+    assert len(set(arrays.values())) == 9
+    assert {"train 1: augment/erasing", "train 2: augment/erasing", "test 3: vertical-flip + augment/crop"} <= set(
+        arrays
+    )
+    ordinary, _, _ = run(recipe, tmp_path, 'compute.embeddings="off"', *more)
+    assert_close(folder, ordinary, 1e-4)
+    ids, expected = read_probabilities(folder.path / "test.parquet", CLASSES)
+    found = predict_images(folder.path, [recipe.parent / name for name in ids])
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+
+
 def test_bfloat16_embeddings_are_stored_as_they_are(recipe: Path, tmp_path: Path) -> None:
     folder, recorder, _ = run(recipe, tmp_path, 'compute.precision="bf16"')
     ordinary, _, _ = run(recipe, tmp_path, 'compute.precision="bf16"', 'compute.embeddings="off"')

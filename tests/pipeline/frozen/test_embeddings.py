@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from icf.choice import View
+from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, Embeddings
 from icf.pipeline.frozen.views import choose_views
 from icf.pipeline.pixels.lease import is_used
+from icf.pipeline.training.tta import ViewTransform
 from stored_arrays import make_task, store
 
 CPU = torch.device("cpu")
@@ -36,7 +39,8 @@ def test_what_is_written_is_read(tmp_path: Path, dtype: torch.dtype, shape: tupl
 def test_a_view_at_test_time_is_an_array_of_its_own(tmp_path: Path) -> None:
     plain, flipped = torch.randn(7, 2), torch.randn(7, 2)
     embeddings = open_arrays(tmp_path, plain=plain, **{"horizontal-flip": flipped})
-    first, second = embeddings.read_views(ROWS, ["horizontal-flip"])
+    spec = Preprocessing(image_size=(4, 4), channels=3, resize="stretch", mean=None, std=None)
+    first, second = embeddings.read_views(ROWS, [ViewTransform(View(1, ("horizontal-flip",)), spec, seed=0)])
     assert torch.equal(first, plain[ROWS])
     assert torch.equal(second, flipped[ROWS])
 

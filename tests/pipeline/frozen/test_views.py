@@ -64,7 +64,7 @@ def test_augmented_images_are_views_that_the_seed_chooses(tmp_path: Path) -> Non
     batch = images.read_augmented(rows, seed=5)
     views = choose_views(len(rows), 3, seed=5)
     assert set(views.tolist()) == {0, 1, 2}
-    expected = torch.stack([images.read_view(np.array([row]), view)[0] for row, view in zip(rows, views, strict=True)])
+    expected = torch.stack([images.read_drawn(np.array([row]), view)[0] for row, view in zip(rows, views, strict=True)])
     torch.testing.assert_close(batch, expected)
     assert torch.equal(batch, images.read_augmented(rows, seed=5))
     assert not torch.equal(batch, images.read_augmented(rows, seed=6))

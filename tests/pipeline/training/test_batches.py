@@ -7,7 +7,7 @@ from torchvision.transforms.v2 import functional
 
 from icf.errors import PluginError
 from icf.pipeline.pixels.cache import fill_cache
-from icf.pipeline.training.batches import VIEWS, Batches, draw_grid, make_view
+from icf.pipeline.training.batches import Batches, draw_grid
 from samples import make_preprocessing
 
 CPU = torch.device("cpu")
@@ -131,13 +131,6 @@ def test_transforms_that_change_size_or_type_are_refused(tmp_path, transform, fo
 def test_a_smaller_size_may_be_undone_by_the_next_transform(tmp_path):
     transforms = [lambda batch, _: batch[:, :, 1:5], lambda batch, _: torch.nn.functional.pad(batch, (0, 0, 1, 1))]
     assert open_batches(make_images(), tmp_path, transforms).augment(ROWS, 0).shape == (4, 3, 6, 8)
-
-
-def test_views_are_flips():
-    batch = torch.from_numpy(make_images()).permute(0, 3, 1, 2).float()
-    torch.testing.assert_close(make_view(batch, None), batch)
-    torch.testing.assert_close(make_view(batch, VIEWS[0]), functional.horizontal_flip(batch))
-    torch.testing.assert_close(make_view(batch, VIEWS[1]), functional.vertical_flip(batch))
 
 
 def test_statistics_are_needed(tmp_path):

@@ -14,6 +14,7 @@ from icf.pipeline.frozen.views import ViewBatches, count_views
 from icf.pipeline.pixels.sources import PixelSource
 from icf.pipeline.results.products import build_transform
 from icf.pipeline.training.batches import Batches
+from icf.pipeline.training.tta import ViewTransform
 from icf.plan import Plan
 
 
@@ -24,7 +25,7 @@ class Inputs(Protocol):
         """Return [B, ...] on the device, not augmented."""
         ...
 
-    def read_views(self, rows: IntArray, views: Sequence[str]) -> Iterator[torch.Tensor]:
+    def read_views(self, rows: IntArray, views: Sequence[ViewTransform]) -> Iterator[torch.Tensor]:
         """Yield what ``read`` returns, and then the same of each test-time view."""
         ...
 

@@ -36,8 +36,9 @@ from icf.pipeline.frozen.storing import ArrayTask, store_arrays
 from icf.pipeline.frozen.views import ViewBatches, count_views
 from icf.pipeline.pixels.room import GB, CacheFiles
 from icf.pipeline.results.products import blame
-from icf.pipeline.training.batches import Batches, make_view
+from icf.pipeline.training.batches import Batches
 from icf.pipeline.training.network import autocast, build_model, choose_device, choose_precision, find_head
+from icf.pipeline.training.tta import ViewTransform, build_views
 from icf.plan import Plan
 
 FORMAT = 1
@@ -159,7 +160,9 @@ def _find_last_layer(plan: Plan, model: nn.Module, units: int) -> nn.Module | No
 def _describe_backbone(backbone: Backbone) -> dict[str, object]:
     """Return everything but the images that can change an embedding."""
     plan = backbone.plan
-    local = plan.find_local_plugins((plan.model, *plan.train_transforms, *plan.shared_transforms))
+    local = plan.find_local_plugins(
+        (plan.model, *plan.train_transforms, *plan.shared_transforms, *plan.view_transforms)
+    )
     return {
         "model": plan.model.model_dump(mode="json"),
         "weights": backbone.weights,
@@ -173,11 +176,12 @@ def _describe_backbone(backbone: Backbone) -> dict[str, object]:
 def _list_train_tasks(backbone: Backbone, data: Prepared, key: str) -> dict[str, ArrayTask]:
     plan = backbone.plan
     images = open_train_images(plan, data.train.cache.source, data.preprocessing, backbone.device)
-    tasks = _list_plain_tasks(backbone, data.train, images, digest(key, "train"))
+    views = build_views(plan, data.preprocessing).transforms
+    tasks = _list_plain_tasks(backbone, data.train, images, views, digest(key, "train"))
     if isinstance(images, ViewBatches):
         choices = [choice.model_dump(mode="json") for choice in plan.train_transforms]
         name = digest(key, choices, images.views, plan.recipe.train.seed)
-        reads = [partial(images.read_view, view=view) for view in range(images.views)]
+        reads = [partial(images.read_drawn, view=view) for view in range(images.views)]
         tasks[AUGMENTED] = _make_task(backbone, name, data.train, reads)
     return tasks
 
@@ -186,18 +190,21 @@ def _list_test_tasks(backbone: Backbone, data: Prepared, key: str) -> dict[str, 
     if data.test is None:
         return {}
     images = Batches(data.test.cache.source, data.preprocessing, backbone.device)
-    return _list_plain_tasks(backbone, data.test, images, digest(key, "test"))
+    views = build_views(backbone.plan, data.preprocessing).transforms
+    return _list_plain_tasks(backbone, data.test, images, views, digest(key, "test"))
 
 
-def _list_plain_tasks(backbone: Backbone, rows: Rows, images: Batches, key: str) -> dict[str, ArrayTask]:
-    return {
-        view or PLAIN: _make_task(backbone, digest(key, view), rows, [partial(_read_view, images, view)])
-        for view in (None, *backbone.plan.recipe.inference.tta)
-    }
-
-
-def _read_view(images: Batches, view: str | None, rows: IntArray) -> torch.Tensor:
-    return make_view(images.read(rows), view)
+def _list_plain_tasks(
+    backbone: Backbone, rows: Rows, images: Batches, views: Sequence[ViewTransform], key: str
+) -> dict[str, ArrayTask]:
+    tasks = {PLAIN: _make_task(backbone, digest(key, None), rows, [images.read])}
+    plan = backbone.plan
+    for view, transform in zip(plan.views, views, strict=True):
+        choices = [choice.model_dump(mode="json") for choice in view.transforms]
+        drawn = [] if transform.deterministic else [plan.recipe.train.seed]
+        name = digest(key, view.key, *choices, *drawn)
+        tasks[view.key] = _make_task(backbone, name, rows, [partial(images.read_view, view=transform)])
+    return tasks
 
 
 def _make_task(backbone: Backbone, key: str, rows: Rows, reads: Sequence[Read]) -> ArrayTask:

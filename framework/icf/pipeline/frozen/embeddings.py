@@ -15,6 +15,7 @@ from icf.pipeline.files import digest, read_json
 from icf.pipeline.folder import RunFolder
 from icf.pipeline.frozen.views import choose_views
 from icf.pipeline.pixels.lease import use
+from icf.pipeline.training.tta import ViewTransform
 
 PLAIN = "plain"
 """The array of images as they are."""
@@ -74,10 +75,10 @@ class Embeddings:
         """Return [B, ...] on the device, of images that are not augmented."""
         return self._gather(PLAIN, rows)
 
-    def read_views(self, rows: IntArray, views: Sequence[str]) -> Iterator[torch.Tensor]:
+    def read_views(self, rows: IntArray, views: Sequence[ViewTransform]) -> Iterator[torch.Tensor]:
         """Yield what ``read`` returns, and then the same of each test-time view."""
-        for view in (PLAIN, *views):
-            yield self._gather(view, rows)
+        for name in (PLAIN, *(view.key for view in views)):
+            yield self._gather(name, rows)
 
     def read_augmented(self, rows: IntArray, seed: int) -> torch.Tensor:
         """Return [B, ...] on the device; ``seed`` chooses one of the augmented views for each row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,6 +50,7 @@ class ViewBatches(Batches):
         super().__init__(source, spec, device, augment, divided=False)
         self.views = views
         self._seed = seed
+        self._lock = threading.Lock()  # a transform may keep state, or draw from a global generator
 
     def augment(self, rows: IntArray, seed: int) -> torch.Tensor:
         """Return augmented uint8 [B, C, H, W]; ``seed`` chooses a view for each row."""
@@ -63,13 +65,14 @@ class ViewBatches(Batches):
     def draw(self, rows: IntArray, views: IntArray) -> torch.Tensor:
         """Return uint8 [B, C, H, W]: of each row, the view with that number."""
         # One image at a time: in a batch, what an image gets would depend on its neighbours.
-        images = [
-            super(ViewBatches, self).augment(rows[index : index + 1], self._derive_seed(int(rows[index]), int(view)))
-            for index, view in enumerate(views)
-        ]
+        with self._lock:
+            images = [
+                super(ViewBatches, self).augment(rows[index : index + 1], self._derive_seed(int(row), int(view)))
+                for index, (row, view) in enumerate(zip(rows, views, strict=True))
+            ]
         return torch.cat(images)
 
-    def read_view(self, rows: IntArray, view: int) -> torch.Tensor:
+    def read_drawn(self, rows: IntArray, view: int) -> torch.Tensor:
         """Return float32 [B, C, H, W]: the view with that number, of all rows."""
         return self.normalise(self.draw(rows, np.full(len(rows), view)))
 

@@ -12,6 +12,7 @@ from icf.components import FloatArray, IntArray
 from icf.pipeline.data.inputs import Inputs
 from icf.pipeline.training.network import autocast
 from icf.pipeline.training.output import Output
+from icf.pipeline.training.tta import Views
 
 
 @torch.inference_mode()
@@ -41,14 +42,14 @@ def predict_probabilities(
     batches: Inputs,
     rows: IntArray,
     batch_size: int,
-    tta: Sequence[str],
+    views: Views,
     device: torch.device,
     precision: torch.dtype | None,
 ) -> FloatArray:
-    """Return each model's probabilities, float64 [M, N, K], averaged over the plain view and those of ``tta``."""
+    """Return each model's probabilities, float64 [M, N, K], averaged over ``views``."""
     # Without rows, one is predicted all the same: only a model knows how many classes it has.
     chosen = rows if len(rows) else np.zeros(1, np.int64)
-    parts = list(predict_parts(models, outputs, batches, chosen, batch_size, tta, device, precision))
+    parts = list(predict_parts(models, outputs, batches, chosen, batch_size, views, device, precision))
     probabilities: FloatArray = np.concatenate(parts, axis=1)[:, : len(rows)]
     return probabilities
 
@@ -60,7 +61,7 @@ def predict_parts(
     batches: Inputs,
     rows: IntArray,
     batch_size: int,
-    tta: Sequence[str],
+    views: Views,
     device: torch.device,
     precision: torch.dtype | None,
 ) -> Iterator[FloatArray]:
@@ -72,21 +73,18 @@ def predict_parts(
     for model in models:
         model.eval()
     for start in range(0, len(rows), batch_size):
-        views = batches.read_views(rows[start : start + batch_size], tta)
-        sums = np.asarray(sum(_predict_view(models, outputs, view, device, precision) for view in views))
-        yield sums / (1 + len(tta))
+        seen = batches.read_views(rows[start : start + batch_size], views.transforms)
+        logits = [_predict_view(models, images, device, precision) for images in seen]
+        of_models = zip(outputs, zip(*logits, strict=True), strict=True)
+        yield np.stack([views.join(output, torch.stack(of_views)) for output, of_views in of_models])
 
 
 def _predict_view(
-    models: Sequence[nn.Module],
-    outputs: Sequence[Output],
-    inputs: torch.Tensor,
-    device: torch.device,
-    precision: torch.dtype | None,
-) -> FloatArray:
-    """Return each model's probabilities, float64 [M, B, K]."""
+    models: Sequence[nn.Module], inputs: torch.Tensor, device: torch.device, precision: torch.dtype | None
+) -> list[torch.Tensor]:
+    """Return each model's logits, float32 [B, U] on the CPU."""
     logits = []
     for model in models:
         with autocast(device, precision):
             logits.append(model(inputs).float().cpu())
-    return np.stack([output.decode(values) for output, values in zip(outputs, logits, strict=True)])
+    return logits

@@ -72,7 +72,7 @@ def write_report(
         "split": _describe_split(folder, split),
         "seconds": seconds,
         "fold_times": _add_up_folds(results),
-        "compute": _describe_compute(folder, data, results),
+        "compute": _describe_compute(plan, folder, data, results),
         "recipe": to_toml(plan.filled_recipe()),
         "environment": list(flatten(environment)),
     }
@@ -188,7 +188,9 @@ def _add_up_folds(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, float
     return [(text, sum(fold.get(part, 0.0) for fold in seconds)) for part, text in PARTS.items()]
 
 
-def _describe_compute(folder: RunFolder, data: Prepared, results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _describe_compute(
+    plan: Plan, folder: RunFolder, data: Prepared, results: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
     placed = read_placement(folder.placement)
     assert placed is not None  # noqa: S101 - for the type checker: this run has written it
     last = f" (the last fold {placed.fold_threads[-1]})" if placed.fold_threads else ""
@@ -199,9 +201,16 @@ def _describe_compute(folder: RunFolder, data: Prepared, results: Sequence[Mappi
         ("number format", ", ".join(sorted({result["precision"] for result in results}))),
         ("batches", results[0]["prefetch"]),
         ("predictions", results[0]["prediction"]),
+        ("views", _describe_views(plan)),
         ("torch.compile", results[0]["compiler"]),
     ]
     return [*lines, ("decoded pixels", _describe_pixels(data))]
+
+
+def _describe_views(plan: Plan) -> str:
+    if not plan.views:
+        return "the plain image"
+    return f"plain, {', '.join(view.key for view in plan.views)}; averaged as {plan.recipe.inference.average}"
 
 
 def _describe_pixels(data: Prepared) -> str:

@@ -12,11 +12,10 @@ from icf.components import BatchTransform, IntArray
 from icf.errors import PluginError
 from icf.pipeline.data.preprocess import Preprocessing
 from icf.pipeline.pixels.sources import PixelSource
+from icf.pipeline.training.tta import ViewTransform
 
 PIECE = 2**18
 """Values that are normalised at once on a CPU, 1 MiB: of 2**15 to 2**19 the best with one thread and with two."""
-
-VIEWS = ("horizontal-flip", "vertical-flip")
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,18 @@ class Batches:
         """Return float32 [B, C, H, W] on the device, in channels-last memory, not augmented."""
         return self.normalise(self._gather(rows))
 
-    def read_views(self, rows: IntArray, views: Sequence[str]) -> Iterator[torch.Tensor]:
+    def read_view(self, rows: IntArray, view: ViewTransform) -> torch.Tensor:
+        """Return the same of one test-time view."""
+        images = self._gather(rows)
+        return self.normalise(view(images.to(self._device) if view.any_device else images))
+
+    def read_views(self, rows: IntArray, views: Sequence[ViewTransform]) -> Iterator[torch.Tensor]:
         """Yield what ``read`` returns, and then each test-time view of it; every image is read once."""
-        images = self.read(rows)
-        for view in (None, *views):
-            yield make_view(images, view)
+        images = self._gather(rows)
+        on_device = images.to(self._device, non_blocking=True)
+        yield self.normalise(on_device)
+        for view in views:
+            yield self.normalise(view(on_device if view.any_device else images))
 
     @property
     def thread_safe(self) -> bool:
@@ -146,13 +152,6 @@ def _apply(transforms: Sequence[BatchTransform], images: torch.Tensor, generator
     for transform in transforms:
         images = transform(images, generator)
     return images
-
-
-def make_view(images: torch.Tensor, view: str | None) -> torch.Tensor:
-    """Return the images as one test-time view sees them; None is the plain one."""
-    if view is None:
-        return images
-    return images.flip(3 if view == "horizontal-flip" else 2)
 
 
 def _to_channels(values: tuple[float, ...] | None, device: torch.device) -> torch.Tensor:

@@ -18,6 +18,7 @@ from icf.pipeline.results.inference import predict_parts
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.training import checkpoint
 from icf.pipeline.training.trainer import Trainer
+from icf.pipeline.training.tta import build_views
 
 
 def find_best_weights(trainer: Trainer) -> Path:
@@ -43,7 +44,8 @@ def predict_fold(trainer: Trainer) -> tuple[FloatArray, str]:
 
     Return the former, float64 [N, K], and how they were predicted, in words.
     """
-    folder, data, tta = trainer.job.folder, trainer.data, trainer.job.plan.recipe.inference.tta
+    folder, data = trainer.job.folder, trainer.data
+    views = build_views(trainer.job.plan, data.preprocessing)
     checkpoint.load_weights(find_best_weights(trainer), trainer.model)
     if trainer.model is not trainer.whole:
         checkpoint.save_weights(folder.checkpoints / "best.safetensors", trainer.whole, describe_weights(trainer))
@@ -52,7 +54,7 @@ def predict_fold(trainer: Trainer) -> tuple[FloatArray, str]:
     model, described = _prepare_model(trainer)
 
     def fill(table: FloatArray, places: IntArray, batches: Inputs, rows: IntArray) -> None:
-        start, options = 0, (size, tta, trainer.device, trainer.precision)
+        start, options = 0, (size, views, trainer.device, trainer.precision)
         for part in predict_parts([model], [data.output], batches, rows, *options):
             table[places[start : start + part.shape[1]]] = part[0]
             start += part.shape[1]
