@@ -11,6 +11,7 @@ import torch
 from icf.errors import IcfError, one_line
 from icf.pipeline.disk import is_disk_full
 from icf.pipeline.jobs import Failure, FoldJob
+from icf.pipeline.store import StoreError
 from icf.pipeline.training.fit import fit_fold
 
 
@@ -32,7 +33,7 @@ class InlineExecutor:
 def explain(error: BaseException) -> Failure:
     """Return what a fold's error means for the run."""
     if isinstance(error, IcfError) or not is_disk_full(error):
-        return Failure(describe_failure(error), passing=is_disk_full(error))
+        return Failure(describe_failure(error), passing=is_disk_full(error) or isinstance(error, StoreError))
     name = getattr(error, "filename", None)
     where = f" at {name}" if name else ""
     return Failure(f"a disk is full{where}: {describe_failure(error)}; make room to continue", passing=True)

@@ -1,4 +1,4 @@
-"""Whether all nodes of a cluster see the run folder: found out in the first seconds, not at the first checkpoint."""
+"""Whether all nodes see the run folder or the store: found out in the first seconds, not at the first checkpoint."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from icf.errors import IcfError
 from icf.executors.ray_nodes import ask_nodes
+from icf.pipeline.store import StoreError, open_store
 
 ATTEMPTS = 10
 """Looks at a file that another machine has just written, half a second apart: network file systems take a while."""
@@ -35,9 +36,39 @@ def require_shared_folder(ray: Any, folder: Path) -> None:
     if lines:
         advice = (
             "give a folder that every machine sees under the same path, such as one on NFS: compute.storage ="
-            ' "/shared/runs", or --runs /shared/runs'
+            ' "/shared/runs", or --runs /shared/runs; or an address: compute.storage = "s3://bucket/runs"'
         )
         raise IcfError("\n".join([f"the run folder {folder} is not shared by all nodes", *lines, advice]))
+
+
+def require_store(ray: Any, address: str) -> None:
+    """Let every node read what this process writes at an address, and write there.
+
+    Raises:
+        IcfError: a node can't.
+    """
+    nonce = secrets.token_hex(16)
+    store, name = open_store(address), f".probe-{nonce}"
+    try:
+        store.write(f"{name}/question", nonce.encode())
+        answers = ask_nodes(ray, answer_store_probe, address, name, nonce)
+        lines = [f"  node {node}: {problem}" for node, problem in answers.items() if problem]
+    finally:
+        store.remove(name)
+    if lines:
+        raise IcfError("\n".join([f"compute.storage = {address!r} can't be used by all nodes", *lines]))
+
+
+def answer_store_probe(address: str, name: str, nonce: str) -> str:
+    """Read the nonce and write an answer beside it; return what is wrong, or an empty text."""
+    try:
+        store = open_store(address)
+        if (store.read(f"{name}/question") or b"").decode() != nonce:
+            return "it sees another place under this address"
+        store.write(f"{name}/{secrets.token_hex(8)}", nonce.encode())
+    except StoreError as error:
+        return str(error)
+    return ""
 
 
 def answer_probe(path: str, nonce: str) -> str:

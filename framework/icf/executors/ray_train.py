@@ -19,6 +19,7 @@ from icf.executors.ray_session import ray_session
 from icf.memory import memory_variables
 from icf.pipeline.files import read_json, write_json
 from icf.pipeline.jobs import Failure, FoldJob, Placement
+from icf.pipeline.mirror import open_fold_mirror
 from icf.sections import Compute
 
 
@@ -71,6 +72,7 @@ class RayTrainExecutor:
     def _fit(self, job: FoldJob) -> Failure | None:
         """Train a fold, and again where workers died: Ray Train itself gives up after an out-of-memory kill."""
         _failure_file(job).unlink(missing_ok=True)
+        _read_failure(job)  # one of an earlier run
         problem: Failure | None = None
         for _ in range(1 + self._max_failures):
             try:
@@ -78,9 +80,10 @@ class RayTrainExecutor:
                 return _read_failure(job)
             # Ray raises what killed the workers, in many types.
             except Exception as error:  # noqa: BLE001
-                problem = _read_failure(job) or explain(error)
-            if _failure_file(job).exists():
-                break
+                found = _read_failure(job)
+                problem = found or explain(error)
+                if found:
+                    break
         return problem
 
     def _make_trainer(self, job: FoldJob) -> Any:
@@ -129,7 +132,7 @@ def train_in_worker(config: dict[str, Any]) -> None:
         # In a team, another kind of error may only say that a partner's process died, which Ray mends.
         superseded = isinstance(error, SupersededError)  # what it says is nothing to the attempt that took over
         if (alone or isinstance(error, IcfError)) and not superseded:
-            write_json(_failure_file(job), asdict(explain(error)))
+            _report_failure(job, explain(error))
         if superseded or not alone:
             raise  # frees the partners, who may be waiting
 
@@ -138,6 +141,14 @@ def _failure_file(job: FoldJob) -> Path:
     return job.run_dir / "ray" / f"fold-{job.fold}-{job.key}.failed"
 
 
+def _report_failure(job: FoldJob, failure: Failure) -> None:
+    write_json(_failure_file(job), asdict(failure))
+    if mirror := open_fold_mirror(job):
+        mirror.write_note(asdict(failure))
+
+
 def _read_failure(job: FoldJob) -> Failure | None:
-    path = _failure_file(job)
-    return Failure(**read_json(path)) if path.exists() else None
+    path, mirror = _failure_file(job), open_fold_mirror(job)
+    note = mirror.take_note() if mirror else None
+    found = read_json(path) if path.exists() else note
+    return Failure(**found) if found else None

@@ -144,15 +144,20 @@ class RunFolder:
         write_json(self.path / "stages" / f"{name}.json", {"inputs": key})
 
 
-def open_run_folder(plan: Plan, runs: Path, *, fresh: bool = False, retry: bool = False) -> RunFolder:
+def open_run_folder(
+    plan: Plan, runs: Path, *, fresh: bool = False, retry: bool = False, stored: Sequence[str] = ()
+) -> RunFolder:
     """Return the newest folder of the same plan, so that a run continues, or a new one.
+
+    ``stored`` are the names of the recipe's run folders in a store, which need not be on this machine.
 
     Raises:
         IcfError: the folder can't be made, or there is none although there is something to ``retry``.
     """
     parent = runs / plan.name
     suffix = f"-{plan.identity[:8]}"
-    found = sorted(parent.glob(f"[0-9]*{suffix}"))
+    names = {*(path.name for path in parent.glob("[0-9]*")), *stored}
+    found = sorted(parent / name for name in names if name.endswith(suffix))
     if retry and not found:
         raise IcfError(f"there is no run of this recipe in {parent} to try again; leave --retry out")
     if found and not fresh:

@@ -25,6 +25,7 @@ from icf.pipeline.frozen.embeddings import EmbeddingFiles, read_embedding_files
 from icf.pipeline.jobs import FoldJob, Place, Placement, Prediction, Workload, read_placement
 from icf.pipeline.listener import Listener, RunResult
 from icf.pipeline.lock import hold
+from icf.pipeline.mirror import RunMirror, find_store, list_runs, open_fold_mirror
 from icf.pipeline.pixels.lease import use
 from icf.pipeline.results.ensemble import ensemble
 from icf.pipeline.results.report import write_report
@@ -40,6 +41,7 @@ class _Run:
     folder: RunFolder
     listener: Listener
     retry: bool
+    mirror: RunMirror | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -68,6 +70,8 @@ def run_pipeline(
 ) -> RunResult:
     """Run a plan, or continue it, in its folder below compute.storage or ``runs``; a complete stage is skipped.
 
+    Where compute.storage is an address, the folder is below ``runs``, and has a copy there that any machine continues.
+
     Folds that failed are left alone unless ``retry`` is true: they would mostly fail again.
 
     Raises:
@@ -78,10 +82,19 @@ def run_pipeline(
     restore_local_plugins(plan.local_plugins)
     for choice in plan.choices():
         choice.resolve()
-    runs = Path(plan.recipe.compute.storage or runs)
-    folder = open_run_folder(plan, runs, fresh=fresh, retry=retry)
+    store = find_store(plan.recipe.compute.storage)
+    if store is None:
+        folder = open_run_folder(plan, Path(plan.recipe.compute.storage or runs), fresh=fresh, retry=retry)
+    else:
+        folder = open_run_folder(plan, runs, fresh=fresh, retry=retry, stored=list_runs(store, plan.name))
+    mirror = None if store is None else RunMirror(store, folder)
     with hold(folder):
-        return _run_stages(_Run(plan, folder, listener, retry), place, started)
+        if mirror:
+            mirror.restore(replace=False)
+        result = _run_stages(_Run(plan, folder, listener, retry, mirror), place, started)
+        if mirror:
+            mirror.publish(finished=True)
+        return result
 
 
 def _run_stages(run: _Run, place: Place, started: float) -> RunResult:
@@ -203,12 +216,16 @@ def _fit(
             placement = replace(placement, compiled=True)
         source = digest(split.hash, embeddings.key) if embeddings else split.hash
         jobs = [_make_job(run, data, source, fold, placement) for fold in range(split.count)]
+        for mirror in filter(None, map(open_fold_mirror, jobs)):
+            mirror.fetch_finished()
         done = [j.fold for j in jobs if run.folder.is_done(f"fold-{j.fold}", j.key, j.products)]
         write_json(run.folder.placement, asdict(placement))
         run.listener.folds_placed(placement, split.count, done)
         waiting = [job for job in jobs if job.fold not in done]
         if waiting:  # the run is not finished until it is scored again
             run.folder.metrics.unlink(missing_ok=True)
+            if run.mirror:
+                run.mirror.publish(finished=False)
         failed = try_folds(executor, jobs, waiting, observers, run.listener, retry=run.retry)
         outcome["skipped"] = not waiting
         outcome["detail"] = f"{len(done)} of {split.count} folds done before" if done and waiting else ""

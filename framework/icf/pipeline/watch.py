@@ -7,18 +7,22 @@ import csv
 import json
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from icf.events import EpochEnd, FoldEnd, FoldStart
 from icf.pipeline.files import read_json
 from icf.pipeline.jobs import Executor, Failure, FoldJob
 from icf.pipeline.listener import FoldStatus, Listener
+from icf.pipeline.mirror import FoldMirror, open_fold_mirror
+from icf.pipeline.store import StoreError
 from icf.pipeline.training.observers import Observers
 
 FIXED = ("epoch", "train_loss", "val_loss", "learning_rate", "images_per_second")
 
-
 POLL_SECONDS = 0.5
+FOLLOW_SECONDS = 5.0
+"""Between two looks at what folds on other machines have put into a store."""
 
 
 def run_folds(
@@ -30,20 +34,29 @@ def run_folds(
 ) -> dict[int, Failure]:
     """Run the waiting jobs while following all of them; return fold -> failure for those that did not finish."""
     watch = FoldWatch(jobs, observers, listener)
-    with _polling(watch.poll):
+    mirrors = [mirror for job in waiting if (mirror := open_fold_mirror(job))]
+    with _polling(watch.poll, POLL_SECONDS), _polling(partial(_follow, mirrors), FOLLOW_SECONDS):
         failed = dict(executor.run(waiting))
+    for mirror in mirrors:
+        mirror.fetch_finished()
     watch.fail(failed)
     watch.poll()
     return failed
 
 
+def _follow(mirrors: Sequence[FoldMirror]) -> None:
+    for mirror in mirrors:
+        with contextlib.suppress(StoreError):  # the next call may find it
+            mirror.follow()
+
+
 @contextlib.contextmanager
-def _polling(poll: Callable[[], None]) -> Iterator[None]:
-    """Call ``poll`` twice a second from a thread, so that the inline executor is followed like the others."""
+def _polling(poll: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Call ``poll`` now and then from a thread, so that the inline executor is followed like the others."""
     stop = threading.Event()
 
     def follow() -> None:
-        while not stop.wait(POLL_SECONDS):
+        while not stop.wait(seconds):
             poll()
 
     thread = threading.Thread(target=follow, name="icf-watch", daemon=True)

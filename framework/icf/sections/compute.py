@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, Field, Strict
 
 from icf.sections.base import Count, Number, Positive, Section
 
 
-def _refuse_addresses(value: str) -> str:
-    if "://" in value:
-        raise ValueError("must be a folder that every machine sees; addresses such as s3:// are not supported")
+def _refuse_credentials(value: str) -> str:
+    secret = {"access_key", "secret_key", "session_token", "password"} & parse_qs(urlsplit(value).query).keys()
+    if "://" in value and ("@" in urlsplit(value).netloc or secret):
+        raise ValueError("must hold no credentials; they come from the environment, as from AWS_ACCESS_KEY_ID")
     return value
 
 
@@ -57,9 +59,10 @@ class Compute(Section):
     max_failures: Annotated[int, Strict(), Field(ge=0)] = Field(
         default=2, description="Times that a fold is restarted after its process died"
     )
-    storage: Annotated[str, Field(min_length=1), AfterValidator(_refuse_addresses)] | None = Field(
+    storage: Annotated[str, Field(min_length=1), AfterValidator(_refuse_credentials)] | None = Field(
         default=None,
-        description="Folder for run folders in place of --runs; all machines of a cluster must see it under this path",
+        description="Folder for run folders in place of --runs, which all machines of a cluster must see under this"
+        " path; or an address, such as s3://bucket/runs, where checkpoints and products are kept",
     )
     checkpoint_minutes: Positive = Field(
         default=5.0,

@@ -15,6 +15,7 @@ from torch import nn
 from icf.errors import FoldError
 from icf.local import restore_local_plugins
 from icf.pipeline.jobs import FoldJob
+from icf.pipeline.mirror import FoldMirror, open_fold_mirror
 from icf.pipeline.results.inference import predict_logits
 from icf.pipeline.results.products import blame, check_logits, check_loss
 from icf.pipeline.results.score import build_metrics, score_rows
@@ -59,14 +60,23 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
         FoldError: the loss became infinite or NaN.
         IcfError: a component or a file could not be used.
     """
-    name = f"fold-{job.fold}"
-    if job.run_folder.is_done(name, job.key, job.products):
-        return
+    team, mirror = team or Team(), open_fold_mirror(job)
+    if mirror:
+        mirror.fetch(exact=team.size > 1)
+        team.collect(0.0)  # nobody writes before all have read
+    if not job.run_folder.is_done(f"fold-{job.fold}", job.key, job.products):
+        _train_fold(job, team, mirror)
+    if mirror and team.is_main:
+        mirror.finish()
+
+
+def _train_fold(job: FoldJob, team: Team, mirror: FoldMirror | None) -> None:
     torch.set_num_threads(job.threads)
     restore_local_plugins(job.plan.local_plugins)
     starting: dict[str, float] = {}
     with count_seconds(starting, "start"):
-        trainer = build_trainer(job, team or Team())
+        trainer = build_trainer(job, team)
+        trainer.mirror = mirror
         resume(trainer)
         if job.compiled:
             use_compiler(trainer)
@@ -90,7 +100,7 @@ def fit_fold(job: FoldJob, team: Team | None = None) -> None:
                 trainer.state.soup = cook_soup(trainer)
             probabilities, prediction = predict_fold(trainer)
         save_result(trainer, probabilities, prediction)
-        job.run_folder.mark_done(name, job.key)
+        job.run_folder.mark_done(f"fold-{job.fold}", job.key)
         remove_ingredients(trainer, kept=[])
     trainer.team.agree(None)
 

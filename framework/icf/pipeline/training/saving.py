@@ -24,14 +24,14 @@ def resume(trainer: Trainer) -> None:
     if team.agree(state is None or state["key"] != trainer.job.key):
         if team.is_main:
             shutil.rmtree(folder.path, ignore_errors=True)
-            trainer.attempt = attempt.claim(folder)
+            _claim(trainer)
             write_augmented(trainer)
         team.agree(None)
         return
     state = state or checkpoint.read_state(folder.checkpoints)
     assert state is not None  # noqa: S101 - for the type checker: the main rank has read it
     if team.is_main:
-        trainer.attempt = attempt.claim(folder)
+        _claim(trainer)
     checkpoint.load_state_weights(folder.checkpoints, trainer.model)
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.schedule.load_state_dict(state["schedule"])
@@ -44,6 +44,12 @@ def resume(trainer: Trainer) -> None:
         write_rows(folder.history, trainer.state.history)
 
 
+def _claim(trainer: Trainer) -> None:
+    trainer.attempt = attempt.claim(trainer.job.folder)
+    if trainer.mirror:
+        trainer.mirror.claim(trainer.attempt)
+
+
 def save_step(trainer: Trainer, step: int, loss: float) -> None:
     """Write the state in the middle of an epoch, of which so many steps with this sum of losses are done."""
     trainer.state.step, trainer.state.losses = step, trainer.team.collect(loss)
@@ -51,6 +57,7 @@ def save_step(trainer: Trainer, step: int, loss: float) -> None:
         with count_seconds(trainer.state.seconds, "checkpoints"):
             attempt.confirm(trainer.job.folder, trainer.attempt)
             _save_state(trainer)
+            _mirror(trainer)
 
 
 def save_best(trainer: Trainer) -> None:
@@ -75,6 +82,12 @@ def save_epoch(trainer: Trainer) -> None:
         remove_ingredients(trainer, kept=rank_epochs(trainer))
     write_rows(folder.history, state.history)
     write_progress(trainer, 0, None)
+    _mirror(trainer)
+
+
+def _mirror(trainer: Trainer) -> None:
+    if trainer.mirror:
+        trainer.mirror.save(checkpoint.name_state(trainer.state.epoch, trainer.state.step))
 
 
 def _save_state(trainer: Trainer, same: Path | None = None) -> None:
@@ -99,5 +112,7 @@ def write_progress(trainer: Trainer, step: int, speed: float | None) -> None:
     position = {"epoch": trainer.state.epoch, "epochs": epochs, "step": step, "steps": trainer.steps}
     uncompiled = trainer.job.compiled and trainer.compiler != "used"
     warnings = [f"torch.compile is {trainer.compiler}"] if uncompiled else []
+    if trainer.mirror and trainer.mirror.problem:
+        warnings.append(trainer.mirror.problem)
     chosen = {"images_per_second": speed, "prefetch": str(trainer.loader.prefetch or ""), "warnings": warnings}
     write_json(trainer.job.folder.progress, {"key": trainer.job.key, **position, **chosen})

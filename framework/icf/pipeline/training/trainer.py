@@ -18,6 +18,7 @@ from icf.pipeline.data.labels import count_rows, kind_of
 from icf.pipeline.frozen.embeddings import EmbeddingFiles, Embeddings, read_embedding_files
 from icf.pipeline.frozen.separation import take_rest, with_dropout
 from icf.pipeline.jobs import FoldJob
+from icf.pipeline.mirror import FoldMirror
 from icf.pipeline.results.products import CheckedSchedule, build, build_sampler
 from icf.pipeline.seeds import Purpose, derive_seed
 from icf.pipeline.training.averaging import WeightAverage, build_average
@@ -104,6 +105,8 @@ class Trainer:
     """What model.unfreeze opens, from the input to the head."""
     attempt: str = ""
     """Its name; written where others would see it."""
+    mirror: FoldMirror | None = None
+    """The copy of the fold, if compute.storage is an address."""
     state: TrainingState = field(default_factory=TrainingState)
     compiler: str = "not used"
     """What became of compiling, in words."""
