@@ -187,6 +187,7 @@ def icf_losses() -> Iterable[icf.Loss]:
         name="sum",
         factory="icf_loss.sums:weighted_sum",
         params=SumParams,
+        targets=("classes", "labels"),
         summary="Weighted sum of other losses",
         source="by definition",
         reference="the sum of the single losses",

@@ -23,7 +23,7 @@ class WeightedSum(nn.Module):
         self.weights = tuple(weights)
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the sum of the losses of logits [N, K] for targets int64 [N]."""
+        """Return the sum of the losses of logits [N, K] for targets int64 [N], or [N, K] of 0 and 1 for labels."""
         parts = [weight * loss(logits, targets) for loss, weight in zip(self.losses, self.weights, strict=True)]
         return torch.stack(parts).sum()
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 import icf
 from icf.errors import RecipeError
+from icf.pipeline.data.labels import check_kind
 from icf.plan import load_plan
 from icf_loss import imbalance, margins, plugin, robust
 from icf_loss.losses import cross_entropy, focal
@@ -247,6 +248,19 @@ def test_a_sum_is_the_weighted_sum_of_its_losses(tmp_path: Path) -> None:
         + imbalance.SoftF1()(logits, targets)
     )
     torch.testing.assert_close(plan.loss.build(CONTEXT)(logits, targets), expected)
+
+
+def test_a_sum_for_labels_is_one_of_losses_for_labels(tmp_path: Path) -> None:
+    terms = '["loss/binary-cross-entropy", {use="loss/asymmetric", weight=0.5}]'
+    plan = read(tmp_path, f"loss.losses={terms}", "metrics.select=metric/log-loss", "metrics.report=[]")
+    check_kind(plan, "labels")
+    logits = batch()[0]
+    labels = (logits > 0).long()
+    expected = functional.binary_cross_entropy_with_logits(logits, labels.float())
+    expected = expected + 0.5 * imbalance.asymmetric(plugin.AsymmetricParams(), CONTEXT)(logits, labels)
+    torch.testing.assert_close(plan.loss.build(CONTEXT)(logits, labels), expected)
+    with pytest.raises(RecipeError, match="'loss/focal' takes one class of each image, and this data set has any"):
+        check_kind(read(tmp_path, "metrics.select=metric/log-loss", "metrics.report=[]"), "labels")
 
 
 def test_mistakes_in_a_sum_are_told_where_they_are(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def check_kind(plan: Plan, kind: TargetKind) -> None:
     choices = (plan.loss, plan.sampler, plan.ensembler, *plan.metrics, *plan.mixers)
     problems = [
         Problem(choice.kind, f"'{choice.ref}' {subject}, and this data set has {data}; choose another")
-        for choice in choices
+        for chosen in choices
+        for choice in chosen.walk()
         if kind not in choice.targets
     ]
     if kind == "labels":
