@@ -144,12 +144,13 @@ def watch_listening() -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.usefixtures("session")
-@pytest.mark.parametrize("average", ["none", "ema", "soup"])
-def test_two_processes_train_a_fold_like_one(tmp_path: Path, average: str) -> None:
-    averaged = f'train.average="{average}"'
+@pytest.mark.parametrize(
+    "setting", ['train.average="none"', 'train.average="ema"', 'train.average="soup"', "model.unfreeze=[1]"]
+)
+def test_two_processes_train_a_fold_like_one(tmp_path: Path, setting: str) -> None:
     # Parts of 8 and 7 rows, cut into 8 pieces: the second process has one piece less than the first.
-    settings = (*PLAIN, averaged, "train.accumulate=8")
-    alone = run_folds("inline", tmp_path / "alone", *PLAIN, averaged)[0]
+    settings = (*PLAIN, setting, "train.accumulate=8")
+    alone = run_folds("inline", tmp_path / "alone", *PLAIN, setting)[0]
     plan = make_plan(*settings, small=TINY)
     jobs = make_jobs(plan, tmp_path / "team")[:1]
     with watch_listening() as listening:
