@@ -34,11 +34,13 @@ def start_server(plan: Plan) -> None:
     """
     if METHOD != "forkserver":
         return
+    from multiprocessing import resource_tracker
     from multiprocessing.forkserver import ensure_running
 
+    resource_tracker.ensure_running()  # which the server needs, and which would let interrupts through again
     open_context().set_forkserver_preload(["icf.executors.preload"])
     variables = {MODULES: ",".join(_list_modules(plan)), "OMP_NUM_THREADS": "1", **memory_variables()}
-    with _environment(variables), hide_main():
+    with _environment(variables), hide_main(), _without_interrupts():
         ensure_running()
 
 
@@ -111,6 +113,17 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C from a process that starts in the block, which otherwise gets it before it can say that it ignores
+    it; this process gets what came meanwhile after the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
