@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clusters import PYTHON_FOLDER
+from processes import read_command
 
 ENTER = """
 set -e
@@ -60,6 +61,13 @@ class Host:
     def cut_off(self) -> None:
         """Pull the plug of this host's network."""
         _ip("-n", self.space, "link", "set", "eth0", "down")
+
+    def signal(self, title: str, number: signal.Signals) -> None:
+        """Send a signal to this host's processes whose command holds a text; there must be some."""
+        found = [process for process in list_processes(self.space) if title in read_command(process)]
+        assert found, f"{self.name}: no process with {title} in its command"
+        for process in found:
+            os.kill(process, number)
 
     def write(self, name: str, text: str) -> Path:
         """Write a file below this host's ``/tmp``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -85,21 +86,23 @@ def test_a_node_that_is_cut_off_costs_time_only(hosts: dict[str, Host], tmp_path
     with ExitStack() as stack:
         start_cluster(stack, head, node)
         job = stack.enter_context(run_ray(command, user.environment(), log))
-        wait_for(lambda: bool(list(shared.glob("*/*/plan.json"))), job, log, 120)
+        wait_for(lambda: bool(list(shared.glob("*/*/plan.json"))), job, log, 240)
         folds = [find_run(shared) / "folds" / str(number) for number in range(2)]
-        wait_for(lambda: min(map(count_epochs, folds)) >= 5, job, log, 120)
+        wait_for(lambda: min(map(count_epochs, folds)) >= 5, job, log, 240)
         assert not any((fold / "metrics.json").exists() for fold in folds), "a fold ended before the other had begun"
         attempts = [(fold / "attempt.txt").read_text() for fold in folds]
         begun = [(fold / "augmented.png").stat().st_mtime_ns for fold in folds]
         node.cut_off()
+        node.signal("RayTrainWorker", signal.SIGSTOP)  # or it might end its fold before it is given up
         lost = list(map(count_epochs, folds))
 
         def list_moved() -> list[int]:
             return [n for n in range(2) if (folds[n] / "attempt.txt").read_text() != attempts[n]]
 
-        moving = wait_for(lambda: bool(list_moved()), job, log, 120)
+        moving = wait_for(lambda: bool(list_moved()), job, log, 300)
         (moved,) = list_moved()
-        assert job.wait(timeout=120) == 0, log.read_text()
+        node.signal("RayTrainWorker", signal.SIGCONT)
+        assert job.wait(timeout=300) == 0, log.read_text()
         print(f"fold {moved} was cut off after epoch {lost[moved]}, and went on elsewhere after {moving:.1f} s")
     assert list_moved() == [moved]
     # A picture is drawn only by an attempt that begins with nothing.
