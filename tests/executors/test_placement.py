@@ -26,6 +26,7 @@ from icf.pipeline.jobs import Placement, Prediction, Workload
 from icf.pipeline.training.output import Softmax
 from icf.pipeline.training.tuning import Tuning
 from icf.plan import Plan
+from processes import sleep_long
 from training import make_plan
 
 LONG, SHORT = SHORT_WORK, SHORT_WORK - 1
@@ -259,6 +260,21 @@ def test_rules_decide_where_the_process_that_measures_is_killed(server: Plan, mo
     placement, _ = choose_executor(server, make_work())
     assert placement.reason.endswith("not measured: the process that measured was killed")
     assert (placement.threads, placement.concurrent) == (1, 2)
+
+
+@pytest.mark.skipif(METHOD != "forkserver", reason="folds are not forked on this system")
+def test_an_interrupt_does_not_wait_for_what_is_measured(server: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def recv(self) -> Computing:
+            raise KeyboardInterrupt
+
+    def start(name: str, *_: object) -> tuple[BaseProcess, Interrupted]:
+        return start_process(name, sleep_long)[0], Interrupted()
+
+    monkeypatch.setattr("icf.executors.placement.start_process", start)
+    with pytest.raises(KeyboardInterrupt):
+        choose_executor(server, make_work())
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,7 @@ def measure_computing(plan: Plan, work: Workload, device: str, places: int) -> C
         untuned = choose_computing(_without_tuning(plan), work, device, places)
         return replace(untuned, reason="not measured: the process that measured was killed")
     finally:
+        process.kill()  # after Ctrl-C, which it ignores; else it has answered, or is gone
         process.join()
     return found
 
