@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import PROC, ROOT, Finished, run_process
-from benchmarks.task import PLUGIN, use_cache, write_recipe
+from benchmarks.task import use_cache, write_arguments
 from benchmarks.timeline import Span, read_spans
 from benchmarks.workspace import Workspace
 
@@ -85,10 +85,9 @@ def run_recipe(
     look: Callable[[int], None] | None = None,
 ) -> Finished:
     """Run a recipe by the icf of a source tree, with everything that it writes below ``folder``."""
-    options = ["--runs", str(folder / "runs"), "--plugin", str(PLUGIN), "--json"]
-    program = [sys.executable, "-c", PROGRAM.format(cores=cores), "run", str(write_recipe(dict(recipe), folder))]
+    command = [sys.executable, "-c", PROGRAM.format(cores=cores), *write_arguments(dict(recipe), folder)]
     paths = os.pathsep.join(str(tree / name) for name in ("framework", "plugins"))
-    return run_process([*program, *options], 1, {**use_cache(folder), "PYTHONPATH": paths}, look=look)
+    return run_process(command, 1, {**use_cache(folder), "PYTHONPATH": paths}, look=look)
 
 
 def run_folds(

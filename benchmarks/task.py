@@ -68,9 +68,14 @@ def run_icf(workspace: Workspace, recipe: dict[str, Any], *, watch_memory: bool 
 
 def start_icf(workspace: Workspace, recipe: dict[str, Any], folder: Path, *, watch_memory: bool = False) -> Finished:
     """Run ``icf run`` with everything it writes below ``folder``."""
-    options = ["--runs", str(folder / "runs"), "--plugin", str(PLUGIN), "--json"]
-    command = [*ICF, "run", str(write_recipe(recipe, folder)), *options]
+    command = [*ICF, *write_arguments(recipe, folder)]
     return run_process(command, workspace.threads, use_cache(folder), watch_memory=watch_memory)
+
+
+def write_arguments(recipe: dict[str, Any], folder: Path) -> list[str]:
+    """Write a recipe into a folder; return the arguments of icf that run it, with everything it writes there."""
+    options = ["--runs", str(folder / "runs"), "--plugin", str(PLUGIN), "--json"]
+    return ["run", str(write_recipe(recipe, folder)), *options]
 
 
 def use_cache(folder: Path) -> dict[str, str]:

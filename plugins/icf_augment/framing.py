@@ -48,9 +48,7 @@ class Shrinking:
         small = _resize(images, max(1, round(self.factor * height)), max(1, round(self.factor * width)))
         top, left = (height - small.shape[-2]) // 2, (width - small.shape[-1]) // 2
         sides = (left, width - small.shape[-1] - left, top, height - small.shape[-2] - top)
-        if self.mode == "zero":
-            return _to_levels(functional.pad(small, sides))
-        return _to_levels(functional.pad(small, sides, mode="reflect"))
+        return _to_levels(functional.pad(small, sides, mode="constant" if self.mode == "zero" else self.mode))
 
 
 PLACES = {

@@ -83,11 +83,10 @@ def run_pipeline(
     for choice in plan.choices():
         choice.resolve()
     store = find_store(plan.recipe.compute.storage)
-    if store is None:
-        folder = open_run_folder(plan, Path(plan.recipe.compute.storage or runs), fresh=fresh, retry=retry)
-    else:
-        folder = open_run_folder(plan, runs, fresh=fresh, retry=retry, stored=list_runs(store, plan.name))
-    mirror = None if store is None else RunMirror(store, folder)
+    home = runs if store else Path(plan.recipe.compute.storage or runs)
+    stored = list_runs(store, plan.name) if store else ()
+    folder = open_run_folder(plan, home, fresh=fresh, retry=retry, stored=stored)
+    mirror = RunMirror(store, folder) if store else None
     with hold(folder):
         if mirror:
             mirror.restore(replace=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field
 
@@ -36,10 +36,12 @@ class Metrics(Section):
     )
 
 
-FLIPS = ("horizontal-flip", "vertical-flip")
-"""Views that need no component."""
+Flip: TypeAlias = Literal["horizontal-flip", "vertical-flip"]
+"""Steps of a view that need no component."""
 
-ViewStep: TypeAlias = Literal["horizontal-flip", "vertical-flip"] | ComponentSection
+FLIPS: tuple[str, ...] = get_args(Flip)
+
+ViewStep: TypeAlias = Flip | ComponentSection
 
 
 def _refuse_other_views(value: Any) -> Any:

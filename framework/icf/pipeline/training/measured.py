@@ -26,8 +26,10 @@ def recall_or_measure(
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # not there, or damaged
         earlier = read_json(path)
         return {name: float(earlier[name]) for name in names}
-    found = dict(measure())
-    release_memory()  # folds train next, in this process or in others
+    try:
+        found = dict(measure())
+    finally:
+        release_memory()  # folds train next, in this process or in others
     with contextlib.suppress(OSError):  # what can't be remembered is measured again
         write_json(path, found)
     return found
