@@ -11,6 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -116,8 +117,9 @@ def is_address(storage: str | None) -> bool:
     return "://" in (storage or "")
 
 
+@cache
 def open_store(address: str) -> Store:
-    """Return the store at an address.
+    """Return the store at an address, one for the process: every fold asks for it, and S3 is asked for its region.
 
     Raises:
         StoreError: no library knows such an address, or it can't be reached.
