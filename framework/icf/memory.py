@@ -21,6 +21,7 @@ OPTIONS = (
     (-4, "MALLOC_MMAP_MAX_", 0),  # no buffer gets a mapping of its own, which free() would undo
     (-1, "MALLOC_TRIM_THRESHOLD_", 2**31 - 1),  # the end of the heap stays
     (-2, "MALLOC_TOP_PAD_", 64 * 2**20),  # and grows in large steps
+    (-8, "MALLOC_ARENA_MAX", 1),  # all threads share one heap: what one has kept, others fill again
 )
 
 
