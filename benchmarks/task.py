@@ -27,11 +27,13 @@ class Task:
     epochs: int
     batch_size: int = 64
     rate: float = 1e-3
+    flips: bool = True
 
     def arguments(self) -> list[str]:
         """Return the task as options of a reference."""
         values = {"size": self.size, "epochs": self.epochs, "batch-size": self.batch_size, "rate": self.rate}
-        return [str(self.listing), *(part for name, value in values.items() for part in (f"--{name}", str(value)))]
+        options = [part for name, value in values.items() for part in (f"--{name}", str(value))]
+        return [str(self.listing), *options, *([] if self.flips else ["--no-flips"])]
 
     def recipe(self, **sections: dict[str, Any]) -> dict[str, Any]:
         """Return the task as a recipe; ``sections`` are added, or replace what is there."""
@@ -42,7 +44,7 @@ class Task:
                 "image_size": self.size,
                 "mean": [0.5, 0.5, 0.5],
                 "std": [0.5, 0.5, 0.5],
-                "train": [{"use": "augment/horizontal-flip"}],
+                "train": [{"use": "augment/horizontal-flip"}] if self.flips else [],
             },
             "model": {"use": "torchvision/model", "arch": "resnet18"},
             "optimizer": {"use": "optimizer/adamw", "lr": self.rate, "weight_decay": 0.0},

@@ -47,7 +47,8 @@ def rename(key: str, state: dict[str, torch.Tensor], places: list[tuple[int, int
 def train_fold(photos: list[Photo], fold: int, classes: int, options: argparse.Namespace) -> int:
     """Train one fold's classifier; return how many rows its best epoch predicts rightly."""
     torch.manual_seed(fold)
-    train = make_loader([p for p in photos if p.fold != fold], options.size, options.batch_size, train=True)
+    rest = [p for p in photos if p.fold != fold]
+    train = make_loader(rest, options.size, options.batch_size, train=True, flips=options.flips)
     validation = make_loader([p for p in photos if p.fold == fold], options.size, 256, train=False)
     model = build_model(classes)
     head = model.classifier

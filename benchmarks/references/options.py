@@ -25,6 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--no-flips", dest="flips", action="store_false", help="train on images as they are")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, help="where weights are written")
     return parser

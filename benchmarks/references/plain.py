@@ -39,7 +39,8 @@ def count_right(model: nn.Module, loader: Iterable[Batch]) -> int:
 def train_fold(photos: list[Photo], fold: int, classes: int, options: argparse.Namespace) -> int:
     """Train one fold, keep the weights of the best epoch, and return how many rows it predicts rightly."""
     torch.manual_seed(fold)
-    train = make_loader([p for p in photos if p.fold != fold], options.size, options.batch_size, train=True)
+    rest = [p for p in photos if p.fold != fold]
+    train = make_loader(rest, options.size, options.batch_size, train=True, flips=options.flips)
     validation = make_loader([p for p in photos if p.fold == fold], options.size, 256, train=False)
     model = resnet18(num_classes=classes)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.0)

@@ -101,7 +101,7 @@ def train_fold(pixels: torch.Tensor, photos: list[Photo], fold: int, classes: in
         model.train()
         for rows in torch.split(train[torch.randperm(len(train))], options.batch_size):
             with autocast(half):
-                loss = nn.functional.cross_entropy(model(batches.read(rows, flip=True)), targets[rows])
+                loss = nn.functional.cross_entropy(model(batches.read(rows, flip=options.flips)), targets[rows])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()
