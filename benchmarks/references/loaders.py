@@ -40,7 +40,7 @@ class Photos(Dataset[tuple[torch.Tensor, int]]):
 def make_loader(
     photos: Sequence[Photo], size: int, batch_size: int, *, train: bool, flips: bool = True, workers: int = 2
 ) -> DataLoader[tuple[torch.Tensor, int]]:
-    """Return a loader that shuffles, and flips unless told not to, for training; its workers live as long as it does."""
+    """Return a loader that shuffles and flips for training; its workers live as long as it does."""
     return DataLoader(
         Photos(photos, size, augment=train and flips),
         batch_size=batch_size,

@@ -20,6 +20,7 @@ from icf.pipeline.results.inference import predict_logits
 from icf.pipeline.results.products import blame, check_logits, check_loss
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
+from icf.memory import release_memory
 from icf.pipeline.training import attempt
 from icf.pipeline.training.batch_norm import averaged_weights
 from icf.pipeline.training.clock import count_seconds
@@ -93,6 +94,7 @@ def _train_fold(job: FoldJob, team: Team, mirror: FoldMirror | None) -> None:
         if trainer.team.is_main:
             with count_seconds(seconds, "checkpoints"):
                 save_epoch(trainer)
+        release_memory()  # what validation and checkpoints left between the buffers of steps
     if trainer.team.is_main:
         attempt.confirm(job.folder, trainer.attempt)
         with count_seconds(seconds, "prediction"):
