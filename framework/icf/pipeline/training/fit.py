@@ -14,13 +14,13 @@ from torch import nn
 
 from icf.errors import FoldError
 from icf.local import restore_local_plugins
+from icf.memory import release_memory
 from icf.pipeline.jobs import FoldJob
 from icf.pipeline.mirror import FoldMirror, open_fold_mirror
 from icf.pipeline.results.inference import predict_logits
 from icf.pipeline.results.products import blame, check_logits, check_loss
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.seeds import Purpose, derive_seed
-from icf.memory import release_memory
 from icf.pipeline.training import attempt
 from icf.pipeline.training.batch_norm import averaged_weights
 from icf.pipeline.training.clock import count_seconds
