@@ -74,11 +74,6 @@ class Host:
         """Pull the plug of this host's network."""
         _ip("-n", self.space, "link", "set", "eth0", "down")
 
-    def kill(self) -> None:
-        """End everything on this host at once, as when it crashes."""
-        for process in list_processes(self.space):
-            os.kill(process, signal.SIGKILL)
-
     def signal(self, title: str, number: signal.Signals) -> None:
         """Send a signal to this host's processes whose command holds a text; there must be some."""
         found = [process for process in list_processes(self.space) if title in read_command(process)]
