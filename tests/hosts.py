@@ -12,13 +12,25 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from clusters import PYTHON_FOLDER
+from clusters import PYTHON_FOLDER, run_ray, write_token
 from processes import read_command
+
+TOKEN = "0123456789abcdef" * 4
+CLUSTER = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_memory_monitor_refresh_ms": "0",
+    # A node that is silent for 4 seconds is given up; without these it takes about half a minute.
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+}
 
 ENTER = """
 set -e
@@ -143,7 +155,31 @@ def connect_hosts(folder: Path, sharing: Mapping[str, bool]) -> Iterator[dict[st
             own = folder / name
             (own / "shared").mkdir(parents=True)
             hosts[name] = Host(name, address, space, own, shared if shares else None)
+            write_token(own / "home", TOKEN)
         yield hosts
     finally:
         for space in spaces:
             remove_space(space)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float) -> float:
+    """Wait for something that a process brings about while it runs; return how long that took."""
+    started = time.monotonic()
+    while not condition():
+        assert process.poll() is None, log.read_text(errors="replace")
+        assert time.monotonic() < started + seconds, log.read_text(errors="replace")
+        time.sleep(0.1)
+    return time.monotonic() - started
+
+
+def start_cluster(stack: ExitStack, head: Host, node: Host, **variables: str) -> None:
+    """Start Ray with one CPU on each host, and these variables."""
+    common = ["--block", "--num-cpus=1", "--object-store-memory=100000000"]
+    leading = ["ray", "start", "--head", f"--node-ip-address={head.address}", f"--dashboard-host={head.address}"]
+    joining = ["ray", "start", f"--address={head.address}:6379", f"--node-ip-address={node.address}"]
+    for host, command in ((head, leading), (node, joining)):
+        log = host.folder / "ray.log"
+        ray = stack.enter_context(
+            run_ray(host.command([*command, *common]), host.environment(**CLUSTER, **variables), log)
+        )
+        wait_for(lambda log=log: "will now block" in log.read_text(errors="replace"), ray, log, 90)  # type: ignore[misc]

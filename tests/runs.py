@@ -78,3 +78,9 @@ def find_run(runs: Path) -> Path:
     """Return the only run folder below ``runs``."""
     (found,) = runs.glob("*/*/plan.json")
     return found.parent
+
+
+def count_epochs(fold: Path) -> int:
+    """Return how many epochs of a fold are in its history."""
+    history = fold / "history.csv"
+    return len(history.read_text().splitlines()) - 1 if history.exists() else 0

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from clusters import make_environment, run_icf, run_ray, write_token
-from hosts import Host, connect_hosts, explain_missing, list_spaces
-from runs import find_run
+from clusters import make_environment, run_icf, run_ray
+from hosts import Host, connect_hosts, explain_missing, list_spaces, start_cluster, wait_for
+from runs import count_epochs, find_run
 from training import DIGITS
 
 pytestmark = pytest.mark.skipif(bool(explain_missing()), reason=explain_missing())
 
-TOKEN = "0123456789abcdef" * 4
-CLUSTER = {
-    "RAY_AUTH_MODE": "token",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_memory_monitor_refresh_ms": "0",
-    # A node that is silent for 4 seconds is given up; without these it takes about half a minute.
-    "RAY_health_check_initial_delay_ms": "0",
-    "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "1000",
-    "RAY_health_check_failure_threshold": "3",
-}
 SETTINGS = (
     "split.folds=2",
     "train.batch_size=16",
@@ -44,36 +31,8 @@ PRODUCTS = ("oof.parquet", "test.parquet", "submission.csv")
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[dict[str, Host]]:
     with connect_hosts(tmp_path, {"head": True, "node": True, "user": False}) as found:
-        for host in found.values():
-            write_token(host.folder / "home", TOKEN)
         yield found
     assert not list_spaces() & {host.space for host in found.values()}
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float) -> float:
-    """Wait for something that a process brings about while it runs; return how long that took."""
-    started = time.monotonic()
-    while not condition():
-        assert process.poll() is None, log.read_text(errors="replace")
-        assert time.monotonic() < started + seconds, log.read_text(errors="replace")
-        time.sleep(0.1)
-    return time.monotonic() - started
-
-
-def start_cluster(stack: ExitStack, head: Host, node: Host) -> None:
-    """Start Ray with one CPU on each host."""
-    common = ["--block", "--num-cpus=1", "--object-store-memory=100000000"]
-    leading = ["ray", "start", "--head", f"--node-ip-address={head.address}", f"--dashboard-host={head.address}"]
-    joining = ["ray", "start", f"--address={head.address}:6379", f"--node-ip-address={node.address}"]
-    for host, command in ((head, leading), (node, joining)):
-        log = host.folder / "ray.log"
-        ray = stack.enter_context(run_ray(host.command([*command, *common]), host.environment(**CLUSTER), log))
-        wait_for(lambda log=log: "will now block" in log.read_text(errors="replace"), ray, log, 90)  # type: ignore[misc]
-
-
-def count_epochs(fold: Path) -> int:
-    history = fold / "history.csv"
-    return len(history.read_text().splitlines()) - 1 if history.exists() else 0
 
 
 def test_a_node_that_is_cut_off_costs_time_only(hosts: dict[str, Host], tmp_path: Path) -> None:

@@ -25,6 +25,11 @@ EMBEDDED = {
     # It would count the whole machine's memory, other programs included.
     "RAY_memory_monitor_refresh_ms": "0",
 }
+CLUSTER = {
+    # A task is started elsewhere only when its connection ends; to a node that was cut off, it lasts for minutes.
+    "RAY_grpc_client_keepalive_time_ms": "20000",
+    "RAY_grpc_client_keepalive_timeout_ms": "10000",
+}
 
 
 @contextlib.contextmanager
@@ -38,9 +43,8 @@ def ray_session(*, num_cpus: int, num_gpus: int = 0) -> Iterator[Any]:
     """
     set_quiet()
     address = os.environ.get("RAY_ADDRESS")
-    if address is None:
-        for name, value in EMBEDDED.items():
-            os.environ.setdefault(name, value)
+    for name, value in (EMBEDDED if address is None else CLUSTER).items():
+        os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():

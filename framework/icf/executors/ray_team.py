@@ -1,14 +1,17 @@
 """How the workers of one fold find each other: like Ray Train's own way, but never listening on other addresses.
 
 Ray Train lets torch open its rendezvous store, which listens on every interface of the machine and asks nobody who
-they are. Here the store listens on the address that the node has in the cluster: loopback for an embedded session.
+they are. Here the store listens on the address that the node has in the cluster: loopback for an embedded session. So
+does Gloo, which would take the address of the host's name: often loopback, where nobody on another host reaches it.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import torch.distributed as dist
@@ -72,6 +75,22 @@ def open_store(size: int, timeout_s: int) -> tuple[str, int]:
 
 def join_team(rank: int, size: int, backend: str, host: str, port: int, timeout_s: int) -> None:
     """Enter the process group in one worker."""
+    import ray
+
+    node: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    if interface := find_interface(node):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     timeout = timedelta(seconds=timeout_s)
     store = _STORES[0] if rank == 0 else TCPStore(host, port, size, is_master=False, timeout=timeout)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+
+
+def find_interface(address: str) -> str:
+    """Return the name of this machine's network interface that has an address; empty if none has it."""
+    found = import_module("psutil").net_if_addrs()  # Ray brings it along
+    names = (name for name, entries in found.items() if address in {_strip_zone(entry.address) for entry in entries})
+    return next(names, "")
+
+
+def _strip_zone(address: str) -> str:
+    return address.partition("%")[0]
