@@ -68,6 +68,10 @@ def list_parts_of_the_core():
     return [pytest.param(*row[2:], id=row[0]) for row in rows[1:]]
 
 
+def test_the_page_has_parts_of_the_core():
+    assert len(list_parts_of_the_core()) >= 14
+
+
 @pytest.mark.parametrize(("source", "reference"), list_parts_of_the_core())
 def test_parts_of_the_core_are_compared_with_what_the_page_says(source, reference):
     assert source.strip()
