@@ -38,7 +38,6 @@ open_store("s3://{BUCKET}?allow_bucket_creation=true").files.base_fs.create_dir(
 """
 LIST = f"""
 import json
-import signal
 from icf.pipeline.store import open_store
 print(json.dumps(open_store("s3://{BUCKET}/runs").list(recursive=True)))
 """
@@ -132,5 +131,5 @@ def test_two_hosts_train_one_fold_together(cluster: Cluster, tmp_path: Path) -> 
     assert (found / "report.html").exists()
     for fold in range(2):
         assert len(read_history(found / "folds" / str(fold))) == 2
-        # Both hosts have read the split, which one of them has made.
+    # Both hosts have read the split, which one of them has made.
     assert (find_run(cluster.node.folder / "runs") / "split.parquet").exists()
