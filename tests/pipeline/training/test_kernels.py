@@ -1,0 +1,125 @@
+"""Kernels of which only a part meets the image."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import nn
+from torchvision.models import resnet18
+
+from icf.pipeline.training import kernels
+from icf.pipeline.training.kernels import Cut, CutConv2d, cut_kernels, find_cut
+
+
+def draw_images(channels: int, height: int, width: int) -> torch.Tensor:
+    images = torch.randn((2, channels, height, width), generator=torch.Generator().manual_seed(0))
+    return images.to(memory_format=torch.channels_last).requires_grad_()
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding", "expected"),
+    [
+        (1, 3, 1, 1, Cut(1, 2, 0)),  # a ResNet's last maps at 32x32
+        (2, 3, 2, 1, Cut(1, 3, 0)),  # and the convolution that makes them
+        (2, 7, 1, 3, Cut(2, 5, 1)),
+        (2, 3, 1, 1, Cut(0, 3, 1)),  # every weight meets a pixel
+        (1, 1, 1, 0, Cut(0, 1, 0)),
+        (32, 7, 2, 3, Cut(0, 7, 3)),
+    ],
+)
+def test_weights_that_meet_only_padding_are_known(
+    size: int, kernel: int, stride: int, padding: int, expected: Cut
+) -> None:
+    assert find_cut(size, kernel, stride, padding, dilation=1) == expected
+
+
+@given(
+    sides=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    kernel=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    stride=st.integers(1, 3),
+    padding=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    dilation=st.integers(1, 2),
+    groups=st.sampled_from([1, 2]),
+    bias=st.booleans(),
+)
+def test_a_cut_convolution_computes_what_the_whole_one_does(
+    sides: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: int,
+    padding: tuple[int, int],
+    dilation: int,
+    groups: int,
+    bias: bool,
+) -> None:
+    fits = [side + 2 * pad > dilation * (k - 1) for side, pad, k in zip(sides, padding, kernel, strict=True)]
+    assume(all(fits))
+    torch.manual_seed(0)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "bias": bias}
+    whole = nn.Conv2d(4, 6, kernel, **options).to(memory_format=torch.channels_last)
+    cut = copy.deepcopy(whole)
+    cut.__class__ = CutConv2d
+    images, others = draw_images(4, *sides), draw_images(4, *sides)
+    found, expected = cut(others), whole(images)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    factors = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
+    (found * factors).sum().backward()
+    (expected * factors).sum().backward()
+    torch.testing.assert_close(others.grad, images.grad, rtol=1e-5, atol=1e-5)
+    for one, other in zip(cut.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-4)
+        assert one.grad is not None
+        assert one.grad.stride() == one.stride()  # a fused optimizer steps through memory in one order
+
+
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+def test_a_network_learns_the_same_with_cut_kernels(
+    precision: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    whole = resnet18(num_classes=4).to(memory_format=torch.channels_last)
+    cut = copy.deepcopy(whole)
+    cut_kernels(cut)
+    used: list[tuple[int, ...]] = []
+    convolve = nn.functional.conv2d
+
+    def note(images: torch.Tensor, weight: torch.Tensor, *rest: object) -> torch.Tensor:
+        used.append(tuple(weight.shape))
+        return convolve(images, weight, *rest)
+
+    monkeypatch.setattr(kernels.nn.functional, "conv2d", note)
+    images = draw_images(3, 32, 32).detach()
+    losses = []
+    for model in (whole, cut):
+        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+        for _ in range(2):
+            optimizer.zero_grad()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision is not None):
+                loss = nn.functional.cross_entropy(model(images), torch.tensor([0, 1]))
+            loss.backward()
+            optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5 if precision is None else 1e-2)
+    assert used.count((512, 512, 1, 1)) == 2 * 3
+    assert used.count((512, 256, 2, 2)) == 2
+    assert list(cut.state_dict()) == list(whole.state_dict())
+
+
+def test_only_plain_convolutions_with_many_weights_are_changed() -> None:
+    class Own(nn.Conv2d):
+        pass
+
+    large = {"kernel_size": 3, "padding": 1}
+    model = nn.Sequential(
+        nn.Conv2d(128, 128, **large),
+        nn.Conv2d(8, 8, **large),
+        nn.Conv2d(512, 512, 1),
+        nn.Conv2d(128, 128, 3, padding="same"),
+        nn.Conv2d(128, 128, **large, padding_mode="reflect"),
+        Own(128, 128, **large),
+    )
+    cut_kernels(model)
+    assert [type(module) is CutConv2d for module in model] == [True, *[False] * 5]
