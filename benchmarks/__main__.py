@@ -18,6 +18,7 @@ from benchmarks.processes import ProcessError
 from benchmarks.rows import ROWS
 from benchmarks.table import print_results, print_rows
 from benchmarks.workspace import Workspace
+from icf.errors import IcfError
 
 WIDTH = 140
 
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.row or ROWS:
             try:
                 results.append(measure(ROWS[name], workspace, options.repeats, _tell))
-            except ProcessError as error:
+            except (ProcessError, IcfError) as error:  # IcfError: data that is not there
                 print(f"{name}: {error}", file=sys.stderr)
             _write(options.json, machine, results)
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()), style="dim")

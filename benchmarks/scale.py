@@ -241,6 +241,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"benchmarks.scale: {explain_end(code)}; fewer --rows or --scored need less", file=sys.stderr)
         return int(code != 0)
     scored = options.scored or options.rows
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="icf-scale-", dir=options.folder) as folder:
         needed = 8 * options.classes * scored * (3 + (FOLDS + 2) / TEST_SHARE)
         if needed > shutil.disk_usage(folder).free:
