@@ -139,6 +139,19 @@ def test_large_tables_take_little_memory(tmp_path, monkeypatch):
     assert peak < 0.25 * table.nbytes
 
 
+def test_memory_does_not_grow_while_a_file_is_read_in_parts(tmp_path, monkeypatch):
+    rows, classes = 30_000, tuple(map(str, range(100)))
+    monkeypatch.setattr(files, "PART_CELLS", 100_000)
+    path: Path = tmp_path / "p.parquet"
+    write_probabilities(path, [""] * rows, classes, np.random.default_rng(0).random((rows, 100)))
+    before, held = pa.total_allocated_bytes(), []
+    for part in read_parts(path, classes):
+        assert part.nbytes == 8 * 100_000
+        held.append(pa.total_allocated_bytes() - before)
+    assert len(held) == 30
+    assert max(held) < 10 * part.nbytes  # of 30
+
+
 def test_a_disk_without_room_for_a_table_is_told(tmp_path):
     with pytest.raises(IcfError, match=r"1,000,000,000,000 rows of 1,000 probabilities need 8,000,000\.0 GB, which "):
         make_table(10**12, 1000, tmp_path)

@@ -175,10 +175,22 @@ def write_probabilities(
 
 def read_parts(path: Path, classes: Sequence[str], rows: int | None = None) -> Iterator[FloatArray]:
     """Yield the probabilities of a file in parts, float64 [n, K] of at most ``rows`` rows, in order."""
-    names = [f"p_{name}" for name in classes]
+    rows, left = rows or count_part_rows(len(classes)), np.empty((0, len(classes)))
+    for part in _read_groups(path, [f"p_{name}" for name in classes], rows):
+        left = np.concatenate([left, part]) if len(left) else part
+        while len(left) >= rows:
+            yield left[:rows]
+            left = left[rows:]
+    if len(left):
+        yield left
+
+
+def _read_groups(path: Path, names: Sequence[str], rows: int) -> Iterator[FloatArray]:
+    """Yield the columns, one row group after the other: asked for all, pyarrow keeps what it has read to the end."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(rows or count_part_rows(len(classes)), columns=names):
-            yield np.stack([np.from_dlpack(batch.column(name)) for name in names], axis=1)
+        for group in range(file.num_row_groups):
+            for batch in file.iter_batches(rows, [group], columns=names):
+                yield np.stack([np.from_dlpack(batch.column(name)) for name in names], axis=1)
 
 
 def read_probabilities(path: Path, classes: Sequence[str]) -> tuple[list[str], FloatArray]:
