@@ -37,6 +37,7 @@ def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("icf.executors.placement.count_cores", lambda: 2)
     monkeypatch.setattr("icf.executors.placement.choose_compiling", lambda *_: (False, ""))
+    monkeypatch.setattr("icf.executors.placement.choose_memory_format", lambda *_: ("channels-last", ""))
     monkeypatch.setattr("icf.executors.placement.is_serving", lambda: False)
 
 
@@ -205,7 +206,7 @@ def test_what_was_measured_decides(tuned: Callable[[Tuning], None]) -> None:
     assert placement.reason == "one fold at a time; measured images/s: bf16 one fold at a time 9"
 
 
-def test_predictions_and_compiling_are_measured_with_the_format_and_threads_of_training(
+def test_all_else_is_measured_with_the_format_and_threads_of_training(
     tuned: Callable[[Tuning], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tuned(Tuning("bf16", 1, "measured training"))
@@ -215,19 +216,26 @@ def test_predictions_and_compiling_are_measured_with_the_format_and_threads_of_t
         asked.append(rest)
         return Prediction(64, fused=True), "measured predictions"
 
-    def compile_it(_plan: Plan, _work: Workload, *rest: object) -> tuple[bool, str]:
+    def order(_plan: Plan, _work: Workload, *rest: object) -> tuple[str, str]:
         asked.append(rest)
+        return "contiguous", "measured order"
+
+    def compile_it(plan: Plan, _work: Workload, *rest: object) -> tuple[bool, str]:
+        asked.append((plan.recipe.compute.memory_format, *rest))
         return True, "compiled"
 
     monkeypatch.setattr("icf.executors.placement.choose_prediction", choose)
+    monkeypatch.setattr("icf.executors.placement.choose_memory_format", order)
     monkeypatch.setattr("icf.executors.placement.choose_compiling", compile_it)
     placement, _ = choose_executor(make_plan('compute.device="cpu"', small=()), make_work())
-    assert asked == [("bf16", 2), ("bf16", 2, 1)]
+    assert asked == [("bf16", 2), ("bf16", 2), ("contiguous", "bf16", 2, 1)]
     assert (placement.prediction, placement.compiled) == (Prediction(64, fused=True), True)
-    assert placement.reason.endswith("measured training; measured predictions; compiled")
+    assert placement.memory_format == "contiguous"
+    assert placement.reason.endswith("measured training; measured order; measured predictions; compiled")
     placement, _ = choose_executor(make_plan('compute.tune="off"', small=()), make_work())
-    assert len(asked) == 2
+    assert len(asked) == 3
     assert not placement.compiled
+    assert placement.memory_format == "auto"
 
 
 @pytest.fixture
@@ -315,12 +323,13 @@ def test_folds_with_more_threads_than_their_share_are_fewer_at_a_time() -> None:
 def test_an_interrupted_run_computes_as_before(tuned: Callable[[Tuning], None]) -> None:
     prediction = Prediction(48, fused=True)
     earlier = Placement("inline", "?", 1, 1, "cpu", precision="bf16", fold_threads=(1, 1, 2), prediction=prediction)
-    earlier = replace(earlier, compiled=True)
+    earlier = replace(earlier, compiled=True, memory_format="contiguous")
     tuned(Tuning("fp32", 1, "another measurement"))
     plan = make_plan('compute.device="cpu"', small=())
     placement, _ = choose_executor(plan, make_work(earlier=earlier))
     assert (placement.precision, placement.fold_threads, placement.concurrent) == ("bf16", (1, 1, 2), 2)
     assert (placement.prediction, placement.compiled) == (prediction, True)
+    assert placement.memory_format == "contiguous"
     assert "as before" in placement.reason
     for other in (replace(earlier, device="cuda"), replace(earlier, fold_threads=(1, 1))):
         placement, _ = choose_executor(plan, make_work(earlier=other))

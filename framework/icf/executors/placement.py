@@ -16,7 +16,7 @@ from icf.pipeline.jobs import Executor, Placement, Prediction, Workload
 from icf.pipeline.training.compiling import choose_compiling
 from icf.pipeline.training.network import choose_device
 from icf.pipeline.training.prediction_trial import choose_prediction
-from icf.pipeline.training.tuning import SHORT_WORK, find_obstacle, tune
+from icf.pipeline.training.tuning import SHORT_WORK, choose_memory_format, find_obstacle, tune, with_compute
 from icf.plan import Plan
 from icf.sections import Compute
 
@@ -59,6 +59,7 @@ def choose_executor(plan: Plan, work: Workload) -> tuple[Placement, Executor]:
         fold_threads=computing.fold_threads,
         prediction=computing.prediction,
         compiled=computing.compiled,
+        memory_format=computing.memory_format,
     )
     return placement, make_executor(placement, compute)
 
@@ -81,6 +82,7 @@ class Computing:
     reason: str
     prediction: Prediction | None = None
     compiled: bool = False
+    memory_format: str = "auto"
 
 
 def recall_computing(work: Workload, device: str) -> Computing | None:
@@ -88,9 +90,9 @@ def recall_computing(work: Workload, device: str) -> Computing | None:
     earlier = work.earlier
     if earlier is None or earlier.device != device or len(earlier.fold_threads) not in (0, work.folds):
         return None
-    reason = "number format, threads and predictions as before"
+    reason = "number format, memory format, threads and predictions as before"
     chosen = (earlier.precision, earlier.threads, earlier.fold_threads)
-    return Computing(*chosen, reason, earlier.prediction, earlier.compiled)
+    return Computing(*chosen, reason, earlier.prediction, earlier.compiled, earlier.memory_format)
 
 
 def choose_cluster_computing(compute: Compute, work: Workload, nodes: Nodes) -> Computing:
@@ -112,7 +114,7 @@ def measure_computing(plan: Plan, work: Workload, device: str, places: int) -> C
     try:
         found: Computing = answer.recv()
     except EOFError:  # killed, most likely because the memory was full
-        untuned = choose_computing(_without_tuning(plan), work, device, places)
+        untuned = choose_computing(with_compute(plan, tune="off"), work, device, places)
         return replace(untuned, reason="not measured: the process that measured was killed")
     finally:
         process.kill()  # after Ctrl-C, which it ignores; else it has answered, or is gone
@@ -124,13 +126,8 @@ def _answer(plan: Plan, work: Workload, device: str, places: int, answer: Connec
     answer.send(choose_computing(plan, work, device, places))
 
 
-def _without_tuning(plan: Plan) -> Plan:
-    compute = plan.recipe.compute.model_copy(update={"tune": "off"})
-    return plan.model_copy(update={"recipe": plan.recipe.model_copy(update={"compute": compute})})
-
-
 def choose_computing(plan: Plan, work: Workload, device: str, places: int) -> Computing:
-    """Return number format and threads, measured where that pays."""
+    """Return number format, memory format and threads, measured where that pays."""
     compute = plan.recipe.compute
     tuning = tune(plan, work, device, places)
     threads = compute.threads or max(1, count_cores() // (tuning.places * compute.workers_per_fold))
@@ -138,12 +135,15 @@ def choose_computing(plan: Plan, work: Workload, device: str, places: int) -> Co
     wide = count_cores() // rest if rest else 0
     widens = tuning.widens and not compute.threads and wide > threads
     fold_threads = (*[threads] * (work.folds - rest), *[wide] * rest) if widens else ()
-    prediction, measured, compiled, compiling = None, "", plan.recipe.compute.compile == "on", ""
-    if not find_obstacle(plan, work, device, places):
-        prediction, measured = choose_prediction(plan, work, tuning.precision, threads)
-        compiled, compiling = choose_compiling(plan, work, tuning.precision, threads, tuning.places)
-    reason = "; ".join(filter(None, [tuning.reason, measured, compiling]))
-    return Computing(tuning.precision, threads, fold_threads, reason, prediction, compiled)
+    chosen = Computing(tuning.precision, threads, fold_threads, tuning.reason, compiled=compute.compile == "on")
+    if find_obstacle(plan, work, device, places):
+        return chosen
+    prediction, measured = choose_prediction(plan, work, tuning.precision, threads)
+    memory_format, ordering = choose_memory_format(plan, work, tuning.precision, threads)
+    ordered = with_compute(plan, memory_format=memory_format)
+    compiled, compiling = choose_compiling(ordered, work, tuning.precision, threads, tuning.places)
+    reason = "; ".join(filter(None, [tuning.reason, ordering, measured, compiling]))
+    return replace(chosen, reason=reason, prediction=prediction, compiled=compiled, memory_format=memory_format)
 
 
 def check_request(plan: Plan, device: str, gpus: float) -> None:

@@ -56,11 +56,18 @@ class FoldJob:
     compiled: bool = False
     device: str = "auto"
     """One of compute.device."""
+    memory_format: str = "auto"
+    """One of compute.memory_format; "auto" is what the recipe says."""
 
     @property
     def predicts(self) -> Prediction:
         """How the fold predicts."""
         return self.prediction or Prediction.of_recipe(self.plan.recipe.inference)
+
+    @property
+    def trains_in(self) -> str:
+        """The memory format of training, one of compute.memory_format."""
+        return self.plan.recipe.compute.memory_format if self.memory_format == "auto" else self.memory_format
 
     @property
     def run_folder(self) -> RunFolder:
@@ -84,7 +91,8 @@ class Placement:
     """Where folds run, and why: ``concurrent`` folds at a time with ``threads`` threads and ``workers`` each.
 
     ``fold_threads`` are the threads by fold, where the last folds have the machine for themselves; ``precision`` is
-    the number format, "auto" that of the recipe; ``prediction`` is None for what the recipe says.
+    the number format, "auto" that of the recipe, as ``memory_format`` is the order of weights and images in memory;
+    ``prediction`` is None for what the recipe says.
     """
 
     executor: str
@@ -98,6 +106,7 @@ class Placement:
     fold_threads: tuple[int, ...] = ()
     prediction: Prediction | None = None
     compiled: bool = False
+    memory_format: str = "auto"
 
     @property
     def cpus(self) -> int:

@@ -249,10 +249,21 @@ def _measure_workload(run: _Run, data: Prepared, split: Split, embeddings: Embed
 
 def _make_job(run: _Run, data: Prepared, source: str, fold: int, placement: Placement) -> FoldJob:
     threads, device, precision = placement.threads_of(fold), placement.device, placement.precision
-    prediction, compiled = placement.prediction, placement.compiled
-    key = digest(run.plan.identity, data.key, source, fold, threads, device, precision, str(prediction), compiled)
-    concurrent = placement.concurrent * placement.workers
-    return FoldJob(run.plan, run.folder.path, fold, threads, key, concurrent, precision, prediction, compiled, device)
+    prediction, compiled, memory_format = placement.prediction, placement.compiled, placement.memory_format
+    computing = (threads, device, precision, str(prediction), compiled, memory_format)
+    return FoldJob(
+        plan=run.plan,
+        run_dir=run.folder.path,
+        fold=fold,
+        threads=threads,
+        key=digest(run.plan.identity, data.key, source, fold, *computing),
+        concurrent=placement.concurrent * placement.workers,
+        precision=precision,
+        prediction=prediction,
+        compiled=compiled,
+        device=device,
+        memory_format=memory_format,
+    )
 
 
 def _ensemble(run: _Run, data: Prepared, split: Split, keys: list[str]) -> None:

@@ -27,9 +27,15 @@ class Compute(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="Number format of the forward and backward pass"
     )
+    memory_format: Literal["auto", "channels-last", "contiguous"] = Field(
+        default="auto",
+        description="Order of weights and images in memory while training; auto: what is measured to be faster on this"
+        " machine's processor, else channels-last. It can change last digits",
+    )
     tune: Literal["auto", "off"] = Field(
         default="auto",
-        description="'auto': a few trial steps choose number format and threads, where the recipe leaves them open",
+        description="'auto': a few trial steps choose number format, memory format and threads, where the recipe leaves"
+        " them open",
     )
     compile: Literal["auto", "on", "off"] = Field(
         default="auto",

@@ -17,6 +17,7 @@ from icf.pipeline.results.fusion import TRIAL_ROWS, try_fusion
 from icf.pipeline.results.inference import predict_parts
 from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.training import checkpoint
+from icf.pipeline.training.memory_format import make_channels_last
 from icf.pipeline.training.trainer import Trainer
 from icf.pipeline.training.tta import build_views
 
@@ -47,6 +48,8 @@ def predict_fold(trainer: Trainer) -> tuple[FloatArray, str]:
     folder, data = trainer.job.folder, trainer.data
     views = build_views(trainer.job.plan, data.preprocessing)
     checkpoint.load_weights(find_best_weights(trainer), trainer.model)
+    if trainer.contiguous:  # as icf predict does, and as was measured for predictions
+        make_channels_last(trainer.model, trainer.contiguous)
     if trainer.model is not trainer.whole:
         checkpoint.save_weights(folder.checkpoints / "best.safetensors", trainer.whole, describe_weights(trainer))
 

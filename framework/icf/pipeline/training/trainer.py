@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from icf.components import IntArray, OptimizerContext, SamplerContext, Schedule, SchedulerContext
 from icf.pipeline.cache import count_cores
@@ -33,6 +34,7 @@ from icf.pipeline.training.layers import (
     open_layers,
 )
 from icf.pipeline.training.loader import Loader
+from icf.pipeline.training.memory_format import make_contiguous
 from icf.pipeline.training.mixing import Mixing, WeightedTargets, build_mixing, weigh_targets
 from icf.pipeline.training.network import (
     build_model,
@@ -100,6 +102,8 @@ class Trainer:
     mixing: Mixing
     scaler: torch.amp.GradScaler
     steps: int
+    contiguous: RemovableHandle | None = None
+    """What ends the training in contiguous memory; None where it is channels-last."""
     average: WeightAverage | None = None
     layers: list[Layer] = field(default_factory=list)
     """What model.unfreeze opens, from the input to the head."""
@@ -122,6 +126,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     whole = build_model(plan, data.output, data.preprocessing, job.fold).to(device)
     embeddings = read_embedding_files(job.run_folder)
     model, batches = _choose_network(job, data, whole, embeddings, device)
+    contiguous = make_contiguous(model) if job.trains_in == "contiguous" else None
     layers = choose_layers(plan, whole, data.output.units)
     settings = choose_settings(plan, whole, layers)
     groups = group_parameters(model, settings)
@@ -163,6 +168,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         mixing=build_mixing(plan, data.classes, data.preprocessing, kind_of(data.targets)),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         steps=steps,
+        contiguous=contiguous,
         average=build_average(recipe.train, model),
         layers=list_trained(layers),
     )

@@ -14,6 +14,7 @@ from icf.components import OptimizerContext
 from icf.pipeline.jobs import Workload
 from icf.pipeline.results.products import build
 from icf.pipeline.training.head_dropout import repeat_targets
+from icf.pipeline.training.memory_format import make_contiguous
 from icf.pipeline.training.network import autocast, build_model, needs_closure, set_training_mode
 from icf.pipeline.training.parameters import group_parameters
 from icf.plan import Plan
@@ -32,6 +33,8 @@ class TrialSteps:
         train, spec = plan.recipe.train, work.preprocessing
         self.images_per_step = -(-train.batch_size // train.accumulate)
         self._model = build_model(plan, work.output, spec, fold=0, pretrained=False)
+        if plan.recipe.compute.memory_format == "contiguous":
+            make_contiguous(self._model)
         set_training_mode(self._model)
         counts = np.full(work.num_classes, self.images_per_step, dtype=np.int64)
         self._criterion = work.output.build_criterion(plan, counts, seed=0)

@@ -1,4 +1,4 @@
-"""Chooses number format and packing of folds by timing a few training steps, where a recipe leaves them open.
+"""Chooses number format, memory format and packing of folds by timing a few steps, where a recipe leaves them open.
 
 What is fastest depends on the network and on the processor: depthwise networks want float32 on CPUs, dense ones
 bfloat16; folds side by side, with a thread each, mostly beat one fold after the other with all threads, but not always.
@@ -142,6 +142,45 @@ def measure_speeds(plan: Plan, work: Workload, candidates: Sequence[Candidate]) 
     return {candidate: found[_describe(candidate)] for candidate in candidates}
 
 
+def choose_memory_format(plan: Plan, work: Workload, precision: str, threads: int) -> tuple[str, str]:
+    """Return the order in memory in which folds train, and why: channels-last, unless the other is clearly faster."""
+    wanted = plan.recipe.compute.memory_format
+    if wanted != "auto":
+        return wanted, ""
+    names = ["channels-last", "contiguous"]
+    subject = ["memory format", *list_causes(plan, work), precision, threads]
+    try:
+        found = recall_or_measure(
+            subject, names, lambda: _measure_memory_formats(plan, work, precision, threads, names)
+        )
+    # Whatever a component raises, the folds will raise and explain.
+    except (Exception, SystemExit):  # noqa: BLE001
+        return "channels-last", ""
+    gain = found["contiguous"] / found["channels-last"]
+    if gain > ADVANTAGE:
+        return "contiguous", f"contiguous memory {gain:.2f} times as fast as channels-last"
+    return "channels-last", f"channels-last memory {1 / gain:.2f} times as fast as contiguous"
+
+
+def _measure_memory_formats(
+    plan: Plan, work: Workload, precision: str, threads: int, names: Sequence[str]
+) -> dict[str, float]:
+    copies = {name: TrialSteps(with_compute(plan, memory_format=name), work) for name in names}
+    before = torch.get_num_threads()
+    try:
+        return take_turns(
+            {name: partial(time_steps, [copy], PRECISIONS[precision], threads) for name, copy in copies.items()}
+        )
+    finally:
+        torch.set_num_threads(before)
+
+
+def with_compute(plan: Plan, **fields: str) -> Plan:
+    """Return the plan with other values in its recipe's section [compute]."""
+    compute = plan.recipe.compute.model_copy(update=fields)
+    return plan.model_copy(update={"recipe": plan.recipe.model_copy(update={"compute": compute})})
+
+
 def _apply_rule(plan: Plan, work: Workload, device: str) -> str:
     """Return the number format that the fixed rule gives, or "auto" if the folds must find out what is wrong."""
     wanted = plan.recipe.compute.precision
@@ -160,5 +199,6 @@ def list_causes(plan: Plan, work: Workload) -> list[object]:
     parts = [choice.model_dump(mode="json") for choice in (plan.model, plan.loss, plan.optimizer)]
     spec, train = work.preprocessing, plan.recipe.train
     shape = [spec.channels, *spec.image_size, work.output.model_dump(mode="json"), train.batch_size, train.accumulate]
-    machine = [read_processor(), count_cores(), torch.__version__, plan.recipe.compute.threads]
+    compute = plan.recipe.compute
+    machine = [read_processor(), count_cores(), torch.__version__, compute.threads, compute.memory_format]
     return [parts, shape, machine]
