@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torchvision.models import resnet18
@@ -37,6 +37,7 @@ def test_weights_that_meet_only_padding_are_known(
     assert find_cut(size, kernel, stride, padding, dilation=1) == expected
 
 
+@settings(deadline=None)
 @given(
     sides=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     kernel=st.tuples(st.integers(1, 7), st.integers(1, 7)),
@@ -106,6 +107,13 @@ def test_a_network_learns_the_same_with_cut_kernels(
     assert used.count((512, 512, 1, 1)) == 2 * 3
     assert used.count((512, 256, 2, 2)) == 2
     assert list(cut.state_dict()) == list(whole.state_dict())
+
+
+def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(kernels.SWITCH, "0")
+    model = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1))
+    cut_kernels(model)
+    assert type(model[0]) is nn.Conv2d
 
 
 def test_only_plain_convolutions_with_many_weights_are_changed() -> None:
