@@ -33,7 +33,9 @@ def make_job(plan: Plan, data: Prepared, runs: Path, threads: int) -> FoldJob:
     save_prepared(data, folder)
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
     save_split(split, data.train, folder)
-    return FoldJob(plan, folder.path, 0, threads, "benchmark", precision=plan.recipe.compute.precision)
+    compute = plan.recipe.compute
+    precision, memory_format = compute.precision, compute.memory_format
+    return FoldJob(plan, folder.path, 0, threads, "benchmark", precision=precision, memory_format=memory_format)
 
 
 def open_trainer(job: FoldJob) -> Trainer:

@@ -112,7 +112,8 @@ def make_jobs(plan: Plan, runs: Path) -> list[FoldJob]:
     split = make_split(plan.recipe.split, data.train, data.classes, plan.recipe.train.seed)
     save_split(split, data.train, folder)
     compute = plan.recipe.compute
-    chosen = {"precision": compute.precision, "compiled": compute.compile == "on"}
+    chosen = {"precision": compute.precision, "memory_format": compute.memory_format}
+    chosen |= {"compiled": compute.compile == "on"}
     return [FoldJob(plan, folder.path, fold, 1, f"key-{fold}", **chosen) for fold in range(split.count)]
 
 

@@ -85,7 +85,8 @@ def _prepare_fold(
     if wants_embeddings(plan):
         save_embeddings(plan, data, split.count, folder, leases, partial(listener.stage_progress, "embed"))
     compute = plan.recipe.compute
-    return FoldJob(plan, folder.path, fold, compute.threads or count_cores(), "", precision=compute.precision)
+    threads, memory_format = compute.threads or count_cores(), compute.memory_format
+    return FoldJob(plan, folder.path, fold, threads, "", precision=compute.precision, memory_format=memory_format)
 
 
 def draw_search(rates: list[float], smoothed: list[float], found: Suggestion, name: str) -> str:

@@ -57,17 +57,12 @@ class FoldJob:
     device: str = "auto"
     """One of compute.device."""
     memory_format: str = "auto"
-    """One of compute.memory_format; "auto" is what the recipe says."""
+    """One of compute.memory_format, where "auto" is channels-last."""
 
     @property
     def predicts(self) -> Prediction:
         """How the fold predicts."""
         return self.prediction or Prediction.of_recipe(self.plan.recipe.inference)
-
-    @property
-    def trains_in(self) -> str:
-        """The memory format of training, one of compute.memory_format."""
-        return self.plan.recipe.compute.memory_format if self.memory_format == "auto" else self.memory_format
 
     @property
     def run_folder(self) -> RunFolder:
@@ -91,7 +86,7 @@ class Placement:
     """Where folds run, and why: ``concurrent`` folds at a time with ``threads`` threads and ``workers`` each.
 
     ``fold_threads`` are the threads by fold, where the last folds have the machine for themselves; ``precision`` is
-    the number format, "auto" that of the recipe, as ``memory_format`` is the order of weights and images in memory;
+    the number format, and ``memory_format`` the order of weights and images in memory, "auto" those of the recipe;
     ``prediction`` is None for what the recipe says.
     """
 

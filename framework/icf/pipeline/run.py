@@ -209,6 +209,8 @@ def _fit(
         placement, executor = place(run.plan, _measure_workload(run, data, split, embeddings))
         if placement.precision == "auto":
             placement = replace(placement, precision=run.plan.recipe.compute.precision)
+        if placement.memory_format == "auto":
+            placement = replace(placement, memory_format=run.plan.recipe.compute.memory_format)
         if placement.prediction is None:
             placement = replace(placement, prediction=Prediction.of_recipe(run.plan.recipe.inference))
         if run.plan.recipe.compute.compile == "on":

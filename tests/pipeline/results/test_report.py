@@ -191,8 +191,8 @@ def test_the_time_of_all_folds_is_added_up(tmp_path: Path) -> None:
     assert "saving weights and state 0.0 s 0 %" in text
     assert "together 1 min 06 s" in text
     assert (
-        "executor inline: a test folds 1 at a time, 2 threads each device cpu number format float32 batches two threads"
-        in text
+        "executor inline: a test folds 1 at a time, 2 threads each device cpu number format float32"
+        " memory format channels-last batches two threads" in text
     )
 
 

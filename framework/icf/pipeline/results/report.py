@@ -199,6 +199,7 @@ def _describe_compute(
         ("folds", f"{placed.concurrent} at a time, {format_count(placed.threads, 'thread')} each{last}"),
         ("device", placed.device),
         ("number format", ", ".join(sorted({result["precision"] for result in results}))),
+        ("memory format", placed.memory_format.replace("auto", "channels-last")),
         ("batches", results[0]["prefetch"]),
         ("predictions", results[0]["prediction"]),
         ("views", _describe_views(plan)),

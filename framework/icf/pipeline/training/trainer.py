@@ -126,7 +126,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
     whole = build_model(plan, data.output, data.preprocessing, job.fold).to(device)
     embeddings = read_embedding_files(job.run_folder)
     model, batches = _choose_network(job, data, whole, embeddings, device)
-    contiguous = make_contiguous(model) if job.trains_in == "contiguous" else None
+    contiguous = make_contiguous(model) if job.memory_format == "contiguous" else None
     layers = choose_layers(plan, whole, data.output.units)
     settings = choose_settings(plan, whole, layers)
     groups = group_parameters(model, settings)
