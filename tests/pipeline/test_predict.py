@@ -118,6 +118,17 @@ def test_new_images_are_predicted_by_networks_that_are_fused_as_in_the_run(data:
     np.testing.assert_array_equal(read_probabilities(run_dir / "test.parquet", CLASSES)[1], expected)
 
 
+def test_new_images_are_predicted_channels_last_whatever_the_run_trained_in(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder.toml").write_text(RECIPE.format(root=data))
+    plan = load_plan(tmp_path / "folder.toml", ["train.epochs=1", 'compute.memory_format="contiguous"'])
+    run_dir = run_pipeline(plan, tmp_path, place_inline, Listener()).run_dir
+    assert read_json(run_dir / "placement.json")["memory_format"] == "contiguous"
+    assert "contiguous" in (run_dir / "report.html").read_text()
+    ids, expected = read_probabilities(run_dir / "test.parquet", CLASSES)
+    found = predict_images(run_dir, [data / name for name in ids]).probabilities
+    np.testing.assert_allclose(found, expected, atol=1e-7)  # the vote is joined in another order
+
+
 def test_predictions_do_not_depend_on_their_company(finished: Path, data: Path) -> None:
     images = sorted((data / "new").iterdir())
     together = predict_images(finished, images).probabilities
