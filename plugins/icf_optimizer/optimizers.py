@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import icf
+from icf_optimizer.memory_order import Adam, AdamW
 
 if TYPE_CHECKING:
     from icf_optimizer.plugin import AdamParams, AdamWParams, SGDParams
@@ -32,7 +33,7 @@ def sgd(params: SGDParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
 def adam(params: AdamParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.Adam. Raises PluginError if there is nothing to train."""
     groups = list_groups(ctx)
-    return torch.optim.Adam(
+    return Adam(
         groups,
         lr=params.lr,
         betas=params.betas,
@@ -45,7 +46,7 @@ def adam(params: AdamParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer
 def adamw(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.AdamW. Raises PluginError if there is nothing to train."""
     groups = list_groups(ctx)
-    return torch.optim.AdamW(
+    return AdamW(
         groups,
         lr=params.lr,
         betas=params.betas,

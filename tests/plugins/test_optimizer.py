@@ -49,6 +49,36 @@ def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 5) -> l
     return [parameter.detach() for parameter in net.parameters()]
 
 
+@pytest.mark.parametrize(("build", "params", "reference"), [case[:3] for case in CASES[1:]])
+def test_channels_last_kernels_are_learned_the_same_without_copies(
+    build: Builder, params: type[icf.Params], reference: Builder
+) -> None:
+    def learn(optimizer_of: Callable[[nn.Module], torch.optim.Optimizer]) -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 2), nn.Flatten(), nn.Linear(4 * 3 * 3, 2))
+        net.to(memory_format=torch.channels_last)
+        optimizer = optimizer_of(net)
+        for step in range(4):
+            images = torch.randn((6, 3, 6, 6), generator=torch.Generator().manual_seed(step))
+            optimizer.zero_grad()
+            net(images).square().mean().backward()
+            optimizer.step()
+        return net, optimizer
+
+    values = {**ADAM, "lr": 0.05}
+    ours, optimizer = learn(
+        lambda net: build(params(**values), icf.OptimizerContext(parameter_groups=[{"params": net.parameters()}]))
+    )
+    theirs, other = learn(lambda net: reference(net.parameters(), **values, fused=False))
+    for mine, yours in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, yours)
+        assert optimizer.state[mine]["exp_avg"].shape == mine.shape
+        torch.testing.assert_close(optimizer.state[mine]["exp_avg_sq"], other.state[yours]["exp_avg_sq"])
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        optimizer.step()
+    assert {event.name for event in profile.events()}.isdisjoint({"aten::contiguous", "aten::clone"})
+
+
 @pytest.mark.parametrize(("build", "params", "reference", "values"), CASES)
 def test_every_parameter_reaches_torch(
     build: Builder,
