@@ -186,6 +186,8 @@ def _apply_rule(plan: Plan, work: Workload, device: str) -> str:
     wanted = plan.recipe.compute.precision
     if wanted != "auto":
         return wanted
+    if device == "cpu" and not has_fast_bf16():  # whatever the network is; building it takes a tenth of a second
+        return "fp32"
     try:
         model = build_model(plan, work.output, work.preprocessing, fold=0, pretrained=False)
         dtype = choose_precision(wanted, model, torch.device(device))
