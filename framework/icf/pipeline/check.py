@@ -29,7 +29,8 @@ from icf.pipeline.results.products import (
 from icf.pipeline.training.batches import Batches
 from icf.pipeline.training.layers import choose_layers
 from icf.pipeline.training.mixing import build_mixing
-from icf.pipeline.training.network import build_model, choose_device, choose_precision, needs_closure
+from icf.pipeline.training.network import build_model, choose_device, needs_closure
+from icf.pipeline.training.number_format import choose_precision
 from icf.pipeline.training.order import find_costly_orders, read_whole_images
 from icf.pipeline.training.parameters import choose_settings, group_parameters, read_rates
 from icf.pipeline.training.trial import try_components

@@ -25,7 +25,8 @@ from icf.pipeline.results.fusion import TRIAL_ROWS, try_fusion
 from icf.pipeline.results.inference import predict_probabilities
 from icf.pipeline.training.batches import Batches
 from icf.pipeline.training.checkpoint import load_weights, read_metadata
-from icf.pipeline.training.network import build_model, choose_device, choose_precision
+from icf.pipeline.training.network import build_model, choose_device
+from icf.pipeline.training.number_format import choose_precision
 from icf.pipeline.training.output import Output, Softmax
 from icf.pipeline.training.output_choice import read_output
 from icf.pipeline.training.tta import build_views

@@ -9,8 +9,8 @@ import pytest
 import timm
 import torch
 
-from icf.pipeline.training import network
-from icf.pipeline.training.network import choose_precision, has_fast_bf16
+from icf.pipeline.training import number_format
+from icf.pipeline.training.number_format import choose_precision, has_fast_bf16
 
 CPU = torch.device("cpu")
 
@@ -35,7 +35,7 @@ def set_speeds(monkeypatch: pytest.MonkeyPatch, bf16: float) -> list[torch.dtype
         timed.append(dtype)
         return bf16 if dtype == torch.bfloat16 else 100.0
 
-    monkeypatch.setattr(network, "_time_convolution", time)
+    monkeypatch.setattr(number_format, "_time_convolution", time)
     return timed
 
 
@@ -68,8 +68,8 @@ def test_a_processor_without_the_instructions_is_not_measured(monkeypatch: pytes
 
 
 def test_real_convolutions_are_timed_in_both_formats() -> None:
-    assert network._time_convolution(torch.float32) > 1
-    assert network._time_convolution(torch.bfloat16) > 1
+    assert number_format._time_convolution(torch.float32) > 1
+    assert number_format._time_convolution(torch.bfloat16) > 1
     before = torch.get_num_threads()
     has_fast_bf16()
     assert torch.get_num_threads() == before

@@ -31,7 +31,7 @@ def _processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A processor with two cores and bfloat16, and a cache of its own."""
     monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    for module in ("tuning", "network"):
+    for module in ("tuning", "number_format"):
         monkeypatch.setattr(f"icf.pipeline.training.{module}.has_fast_bf16", lambda: True)
     monkeypatch.setattr("icf.pipeline.training.tuning.count_cores", lambda: 2)
 

@@ -37,7 +37,8 @@ from icf.pipeline.frozen.views import ViewBatches, count_views
 from icf.pipeline.pixels.room import GB, CacheFiles
 from icf.pipeline.results.products import blame
 from icf.pipeline.training.batches import Batches
-from icf.pipeline.training.network import autocast, build_model, choose_device, choose_precision, find_head
+from icf.pipeline.training.network import build_model, choose_device, find_head
+from icf.pipeline.training.number_format import autocast, choose_precision
 from icf.pipeline.training.tta import ViewTransform, build_views
 from icf.plan import Plan
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from icf.components import FloatArray, IntArray
 from icf.pipeline.data.inputs import Inputs
-from icf.pipeline.training.network import autocast
+from icf.pipeline.training.number_format import autocast
 from icf.pipeline.training.output import Output
 from icf.pipeline.training.tta import Views
 

@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from icf.pipeline.training.averaging import EpochAverage
 from icf.pipeline.training.clock import count_seconds
-from icf.pipeline.training.network import autocast, set_training_mode
+from icf.pipeline.training.network import set_training_mode
+from icf.pipeline.training.number_format import autocast
 from icf.pipeline.training.trainer import Trainer, cut_batch
 
 

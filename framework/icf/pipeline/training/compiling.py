@@ -12,8 +12,8 @@ from torch import nn
 
 from icf.errors import one_line
 from icf.pipeline.jobs import Workload
-from icf.pipeline.training.measured import recall_or_measure, take_turns
-from icf.pipeline.training.network import PRECISIONS, autocast
+from icf.pipeline.training.measured import recall_or_measure, take_turns, use_threads
+from icf.pipeline.training.number_format import PRECISIONS, autocast
 from icf.pipeline.training.trial_steps import TrialSteps, time_steps
 from icf.pipeline.training.tuning import list_causes
 from icf.plan import Plan
@@ -101,16 +101,12 @@ def measure_gain(plan: Plan, work: Workload, precision: str, threads: int) -> di
         UncompiledError: it failed.
     """
     plain, compiled = TrialSteps(plan, work), TrialSteps(plan, work)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)  # code is compiled for a number of them
-    try:
+    with use_threads(threads):  # code is compiled for a number of them
         started = time.perf_counter()
         compiled.network = compile_network(compiled.network, compiled.images, PRECISIONS[precision])
         seconds = time.perf_counter() - started
         steps = {"plain": plain, "compiled": compiled}
         speeds = take_turns({name: partial(_time, copy, precision, threads) for name, copy in steps.items()})
-    finally:
-        torch.set_num_threads(before)
     return {"seconds": seconds, **speeds}
 
 

@@ -27,7 +27,8 @@ from icf.pipeline.training.clock import count_seconds
 from icf.pipeline.training.fold_result import predict_fold, save_result
 from icf.pipeline.training.head_dropout import repeat_targets
 from icf.pipeline.training.mixing import WeightedTargets
-from icf.pipeline.training.network import autocast, fixed_statistics, needs_closure, set_training_mode
+from icf.pipeline.training.network import fixed_statistics, needs_closure, set_training_mode
+from icf.pipeline.training.number_format import autocast
 from icf.pipeline.training.saving import resume, save_best, save_epoch, save_step, write_progress
 from icf.pipeline.training.soup import cook_soup, remove_ingredients
 from icf.pipeline.training.team import Team

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
 
 from icf.memory import release_memory
 from icf.pipeline.cache import cache_dir
@@ -33,6 +35,17 @@ def recall_or_measure(
     with contextlib.suppress(OSError):  # what can't be remembered is measured again
         write_json(path, found)
     return found
+
+
+@contextlib.contextmanager
+def use_threads(threads: int) -> Iterator[None]:
+    """Let torch compute with so many threads in the block, and afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def take_turns(candidates: Mapping[str, Callable[[], float]]) -> dict[str, float]:

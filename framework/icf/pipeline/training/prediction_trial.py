@@ -13,8 +13,9 @@ from icf.errors import one_line
 from icf.pipeline.environment import read_processor
 from icf.pipeline.jobs import Prediction, Workload
 from icf.pipeline.results.fusion import TRIAL_ROWS, try_fusion
-from icf.pipeline.training.measured import ROUNDS, recall_or_measure, take_turns
-from icf.pipeline.training.network import PRECISIONS, autocast, build_model
+from icf.pipeline.training.measured import ROUNDS, recall_or_measure, take_turns, use_threads
+from icf.pipeline.training.network import build_model
+from icf.pipeline.training.number_format import PRECISIONS, autocast
 from icf.plan import Plan
 
 SIZES = (16, 32, 64, 128, 256, 512)
@@ -92,12 +93,8 @@ class PredictionTrial:
         """Return images per second for each candidate, measured now or earlier."""
         if not candidates:
             return {}
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
-        try:
+        with use_threads(self._threads):
             return recall_or_measure(self._subject, list(candidates), lambda: take_turns(candidates))
-        finally:
-            torch.set_num_threads(before)
 
     @torch.inference_mode()
     def time(self, size: int, *, fused: bool = False) -> float:

@@ -36,14 +36,8 @@ from icf.pipeline.training.layers import (
 from icf.pipeline.training.loader import Loader
 from icf.pipeline.training.memory_format import make_contiguous
 from icf.pipeline.training.mixing import Mixing, WeightedTargets, build_mixing, weigh_targets
-from icf.pipeline.training.network import (
-    build_model,
-    check_closure,
-    choose_device,
-    choose_precision,
-    needs_closure,
-    set_training_mode,
-)
+from icf.pipeline.training.network import build_model, check_closure, choose_device, needs_closure, set_training_mode
+from icf.pipeline.training.number_format import choose_precision
 from icf.pipeline.training.parameters import choose_settings, group_parameters, read_rates
 from icf.pipeline.training.team import Team
 

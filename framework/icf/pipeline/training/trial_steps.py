@@ -14,8 +14,10 @@ from icf.components import OptimizerContext
 from icf.pipeline.jobs import Workload
 from icf.pipeline.results.products import build
 from icf.pipeline.training.head_dropout import repeat_targets
+from icf.pipeline.training.measured import use_threads
 from icf.pipeline.training.memory_format import make_contiguous
-from icf.pipeline.training.network import autocast, build_model, needs_closure, set_training_mode
+from icf.pipeline.training.network import build_model, needs_closure, set_training_mode
+from icf.pipeline.training.number_format import autocast
 from icf.pipeline.training.parameters import group_parameters
 from icf.plan import Plan
 
@@ -35,11 +37,11 @@ class TrialSteps:
         self._model = build_model(plan, work.output, spec, fold=0, pretrained=False)
         if plan.recipe.compute.memory_format == "contiguous":
             make_contiguous(self._model)
-        set_training_mode(self._model)
         counts = np.full(work.num_classes, self.images_per_step, dtype=np.int64)
         self._criterion = work.output.build_criterion(plan, counts, seed=0)
         context = OptimizerContext(parameter_groups=group_parameters(self._model))
         self._optimizer: torch.optim.Optimizer = build(plan.optimizer, context)
+        set_training_mode(self._model)
         for group in self._optimizer.param_groups:
             group["lr"] = 0.0  # noise teaches nothing, and must not end in infinities
         shape = (self.images_per_step, spec.channels, *spec.image_size)
@@ -89,5 +91,6 @@ def time_steps(copies: Sequence[TrialSteps], precision: torch.dtype | None, thre
             steps += 1
         return steps * copy.images_per_step / (time.perf_counter() - began)
 
-    with ThreadPoolExecutor(len(copies)) as pool:
+    # What a thread sets for itself is also what torch gives to threads that begin later.
+    with use_threads(threads), ThreadPoolExecutor(len(copies)) as pool:
         return sum(pool.map(step, copies))

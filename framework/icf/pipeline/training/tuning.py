@@ -19,7 +19,8 @@ from icf.pipeline.cache import count_cores
 from icf.pipeline.environment import read_processor
 from icf.pipeline.jobs import Workload
 from icf.pipeline.training.measured import ROUNDS, recall_or_measure, take_turns
-from icf.pipeline.training.network import PRECISIONS, build_model, choose_precision, has_fast_bf16
+from icf.pipeline.training.network import build_model
+from icf.pipeline.training.number_format import PRECISIONS, choose_precision, has_fast_bf16
 from icf.pipeline.training.trial_steps import TrialSteps, time_steps
 from icf.plan import Plan
 
@@ -128,17 +129,14 @@ def _describe(candidate: Candidate) -> str:
 
 def measure_speeds(plan: Plan, work: Workload, candidates: Sequence[Candidate]) -> Speeds:
     """Time training steps of every candidate; it takes about two seconds for a small network."""
-    cores, before = count_cores(), torch.get_num_threads()
+    cores = count_cores()
     copies = [TrialSteps(plan, work) for _ in range(max(candidate.places for candidate in candidates))]
 
     def measure(candidate: Candidate) -> float:
         threads = plan.recipe.compute.threads or max(1, cores // candidate.places)
         return time_steps(copies[: candidate.places], PRECISIONS[candidate.precision], threads)
 
-    try:
-        found = take_turns({_describe(candidate): partial(measure, candidate) for candidate in candidates})
-    finally:
-        torch.set_num_threads(before)
+    found = take_turns({_describe(candidate): partial(measure, candidate) for candidate in candidates})
     return {candidate: found[_describe(candidate)] for candidate in candidates}
 
 
@@ -166,13 +164,9 @@ def _measure_memory_formats(
     plan: Plan, work: Workload, precision: str, threads: int, names: Sequence[str]
 ) -> dict[str, float]:
     copies = {name: TrialSteps(with_compute(plan, memory_format=name), work) for name in names}
-    before = torch.get_num_threads()
-    try:
-        return take_turns(
-            {name: partial(time_steps, [copy], PRECISIONS[precision], threads) for name, copy in copies.items()}
-        )
-    finally:
-        torch.set_num_threads(before)
+    return take_turns(
+        {name: partial(time_steps, [copy], PRECISIONS[precision], threads) for name, copy in copies.items()}
+    )
 
 
 def with_compute(plan: Plan, **fields: str) -> Plan:
