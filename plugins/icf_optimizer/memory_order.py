@@ -29,8 +29,12 @@ class _InOrder:
 
 
 class Adam(_InOrder, torch.optim.Adam):
-    """torch.optim.Adam (Kingma and Ba 2015, arXiv:1412.6980)."""
+    """torch.optim.Adam (Kingma and Ba 2015, arXiv:1412.6980); every weight is treated by itself."""
+
+    elementwise = True
 
 
 class AdamW(_InOrder, torch.optim.AdamW):
-    """torch.optim.AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+    """torch.optim.AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101); every weight is treated by itself."""
+
+    elementwise = True

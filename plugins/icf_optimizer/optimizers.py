@@ -17,10 +17,22 @@ if TYPE_CHECKING:
     from icf_optimizer.plugin import AdamParams, AdamWParams, SGDParams
 
 
+class SGD(torch.optim.SGD):
+    """torch.optim.SGD; every weight is treated by itself."""
+
+    elementwise = True
+
+
+class RAdam(torch.optim.RAdam):
+    """torch.optim.RAdam (Liu et al. 2020, arXiv:1908.03265); every weight is treated by itself."""
+
+    elementwise = True
+
+
 def sgd(params: SGDParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.SGD. Raises PluginError if there is nothing to train."""
     groups = list_groups(ctx)
-    return torch.optim.SGD(
+    return SGD(
         groups,
         lr=params.lr,
         momentum=params.momentum,
@@ -58,7 +70,7 @@ def adamw(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimiz
 
 def radam(params: AdamWParams, ctx: icf.OptimizerContext) -> torch.optim.Optimizer:
     """Build torch.optim.RAdam with decoupled weight decay. Raises PluginError if there is nothing to train."""
-    return torch.optim.RAdam(
+    return RAdam(
         list_groups(ctx),
         lr=params.lr,
         betas=params.betas,

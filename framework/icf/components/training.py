@@ -61,6 +61,10 @@ class Optimizer(Component):
     One whose step computes gradients again, as SAM does, has an attribute ``needs_closure = True``. Its step is called
     with a function, when the gradients of the batch are there; called, that computes those of the weights as they are
     then, and returns the loss. Statistics of batch normalisation stay as they are.
+
+    One that treats every weight by itself, as Adam does and LAMB does not, and finds its parameters in its groups in
+    every step, may have ``elementwise = True``: then weights that can have no gradients, since they meet only padding,
+    are left out of a training on CPUs, so that steps cost less time and memory.
     """
 
     kind: ClassVar[str] = "optimizer"

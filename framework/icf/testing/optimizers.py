@@ -98,4 +98,23 @@ def check_resume(case: Case) -> None:
     expect(torch.equal(whole.bias, restored.bias), "the bias differs after the restored optimizer's steps")
 
 
-OPTIMIZER_CHECKS = (check_groups, check_lowers_loss, check_decay, check_resume)
+def check_elementwise(case: Case) -> None:
+    """An optimizer with ``elementwise = True`` moves weights alike, with others beside them that have no gradients."""
+    found = []
+    for rows in (3, 5):
+        weights = torch.linspace(-1, 1, 10).reshape(5, 2)[:rows].clone().requires_grad_()
+        optimizer = case.build(OptimizerContext(parameter_groups=[{"params": [weights]}], seed=1))
+        said = getattr(optimizer, "elementwise", False)
+        expect(isinstance(said, bool), f"elementwise is {said!r}, not True or False")
+        if not said:
+            return
+        for step in range(STEPS):
+            weights.grad = torch.zeros_like(weights)
+            weights.grad[:3] = torch.randn(3, 2, generator=torch.Generator().manual_seed(step))
+            optimizer.step()
+        found.append(weights.detach()[:3])
+    difference = float((found[0] - found[1]).abs().max())
+    expect(difference <= 1e-6, f"elementwise is True, but weights without gradients change others by {difference:g}")
+
+
+OPTIMIZER_CHECKS = (check_groups, check_lowers_loss, check_decay, check_resume, check_elementwise)

@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 from icf.pipeline.training import kernels
-from icf.pipeline.training.kernels import Cut, CutConv2d, cut_kernels, find_cut
+from icf.pipeline.training.kernels import Axis, Cut, CutConv2d, Product, cut_kernels, find_cut, find_way
 
 
 def draw_images(channels: int, height: int, width: int, count: int = 2) -> torch.Tensor:
@@ -34,7 +34,31 @@ def draw_images(channels: int, height: int, width: int, count: int = 2) -> torch
 def test_weights_that_meet_only_padding_are_known(
     size: int, kernel: int, stride: int, padding: int, expected: Cut
 ) -> None:
-    assert find_cut(size, kernel, stride, padding, dilation=1) == expected
+    assert find_cut(Axis(size, kernel, stride, padding, dilation=1)) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding", "pairs", "is_kernel"),
+    [
+        ((1, 1), 1, 1, 0, 1, True),  # squeeze-and-excitation
+        ((1, 1), 3, 1, 1, 1, False),  # a ResNet's last maps at 32x32
+        ((2, 2), 3, 2, 1, 4, False),  # the convolution that makes them
+        ((2, 2), 2, 2, 0, 4, True),  # and what is left of it when it is trimmed
+        ((2, 2), 1, 2, 0, 1, True),  # its shortcut
+        ((2, 2), 3, 1, 1, 16, False),
+        ((3, 3), 3, 1, 1, 0, False),  # 81 pairs for 9 weights
+        ((2, 2), 1, 1, 0, 0, False),  # pixels that do not meet
+        ((7, 7), 7, 1, 0, 49, True),
+    ],
+)
+def test_maps_of_a_few_pixels_are_multiplied(
+    size: tuple[int, int], kernel: int, stride: int, padding: int, pairs: int, is_kernel: bool
+) -> None:
+    settings = ((number, number) for number in (kernel, stride, padding, 1))
+    way = find_way(size, *settings, 1)
+    found = (len(way.pairs), way.is_kernel) if isinstance(way, Product) else (0, False)
+    assert found == (pairs, is_kernel)
+    assert not isinstance(find_way(size, *((number, number) for number in (kernel, stride, padding, 1)), 4), Product)
 
 
 @settings(deadline=None)
@@ -46,6 +70,7 @@ def test_weights_that_meet_only_padding_are_known(
     dilation=st.integers(1, 2),
     groups=st.sampled_from([1, 2]),
     bias=st.booleans(),
+    layout=st.sampled_from([torch.channels_last, torch.contiguous_format]),
 )
 def test_a_cut_convolution_computes_what_the_whole_one_does(
     sides: tuple[int, int],
@@ -55,12 +80,13 @@ def test_a_cut_convolution_computes_what_the_whole_one_does(
     dilation: int,
     groups: int,
     bias: bool,
+    layout: torch.memory_format,
 ) -> None:
     axes = list(zip(sides, padding, kernel, strict=True))
     assume(all(side + 2 * pad > dilation * (k - 1) >= pad for side, pad, k in axes))  # else torch crashes, too
     torch.manual_seed(0)
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "bias": bias}
-    whole = nn.Conv2d(4, 6, kernel, **options).to(memory_format=torch.channels_last)
+    whole = nn.Conv2d(4, 6, kernel, **options).to(memory_format=layout)
     cut = copy.deepcopy(whole)
     cut.__class__ = CutConv2d
     images, others = draw_images(4, *sides), draw_images(4, *sides)
@@ -73,7 +99,8 @@ def test_a_cut_convolution_computes_what_the_whole_one_does(
     for one, other in zip(cut.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-4)
         assert one.grad is not None
-        assert one.grad.stride() == one.stride()  # a fused optimizer steps through memory in one order
+        for order in (torch.channels_last, torch.contiguous_format):  # a fused optimizer steps through one
+            assert one.ndim < 4 or one.grad.is_contiguous(memory_format=order) == one.is_contiguous(memory_format=order)
 
 
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
@@ -85,13 +112,13 @@ def test_a_network_learns_the_same_with_cut_kernels(
     cut = copy.deepcopy(whole)
     cut_kernels(cut)
     used: list[tuple[int, ...]] = []
-    convolve = nn.functional.conv2d
+    multiply = nn.functional.linear
 
-    def note(images: torch.Tensor, weight: torch.Tensor, *rest: object) -> torch.Tensor:
-        used.append(tuple(weight.shape))
-        return convolve(images, weight, *rest)
+    def note(maps: torch.Tensor, matrix: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        used.append(tuple(matrix.shape))
+        return multiply(maps, matrix, bias)
 
-    monkeypatch.setattr(kernels.nn.functional, "conv2d", note)
+    monkeypatch.setattr(kernels.nn.functional, "linear", note)
     # Many images: of two, batch normalisation of one pixel leaves gradients that are nothing but rounding.
     images, targets = draw_images(3, 32, 32, count=16).detach(), torch.arange(16) % 4
     losses = []
@@ -105,8 +132,10 @@ def test_a_network_learns_the_same_with_cut_kernels(
             optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[0] == pytest.approx(losses[1], rel=1e-4 if precision is None else 2e-2)
-    assert used.count((512, 512, 1, 1)) == 2 * 3
-    assert used.count((512, 256, 2, 2)) == 2
+    assert used.count((512, 512)) == 2 * 3  # maps of one pixel
+    assert used.count((512, 4 * 256)) == 2  # of four, to one
+    assert used.count((4 * 256, 4 * 256)) == 2 * 3  # of four, to four
+    assert used.count((512, 256)) == 2  # the shortcut
     assert list(cut.state_dict()) == list(whole.state_dict())
 
 
@@ -117,7 +146,7 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(model[0]) is nn.Conv2d
 
 
-def test_only_plain_convolutions_with_many_weights_are_changed() -> None:
+def test_only_plain_convolutions_that_may_gain_are_changed() -> None:
     class Own(nn.Conv2d):
         pass
 
@@ -125,10 +154,11 @@ def test_only_plain_convolutions_with_many_weights_are_changed() -> None:
     model = nn.Sequential(
         nn.Conv2d(128, 128, **large),
         nn.Conv2d(8, 8, **large),
-        nn.Conv2d(512, 512, 1),
+        nn.Conv2d(8, 8, 1),
+        nn.Conv2d(8, 8, 1, groups=8),
         nn.Conv2d(128, 128, 3, padding="same"),
         nn.Conv2d(128, 128, **large, padding_mode="reflect"),
         Own(128, 128, **large),
     )
     cut_kernels(model)
-    assert [type(module) is CutConv2d for module in model] == [True, *[False] * 5]
+    assert [type(module) is CutConv2d for module in model] == [True, False, True, *[False] * 4]

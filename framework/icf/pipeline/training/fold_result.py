@@ -19,6 +19,7 @@ from icf.pipeline.results.score import build_metrics, score_rows
 from icf.pipeline.training import checkpoint
 from icf.pipeline.training.memory_format import make_channels_last
 from icf.pipeline.training.trainer import Trainer
+from icf.pipeline.training.trimming import restore_kernels
 from icf.pipeline.training.tta import build_views
 
 
@@ -48,6 +49,7 @@ def predict_fold(trainer: Trainer) -> tuple[FloatArray, str]:
     folder, data = trainer.job.folder, trainer.data
     views = build_views(trainer.job.plan, data.preprocessing)
     checkpoint.load_weights(find_best_weights(trainer), trainer.model)
+    restore_kernels(trainer.whole)
     if trainer.contiguous:  # as icf predict does, and as was measured for predictions
         make_channels_last(trainer.model, trainer.contiguous)
     if trainer.model is not trainer.whole:

@@ -21,7 +21,7 @@ def resume(trainer: Trainer) -> None:
     folder, team = trainer.job.folder, trainer.team
     state = checkpoint.read_state(folder.checkpoints) if team.is_main else None
     # The main rank decides: another could look while files are being removed.
-    if team.agree(state is None or state["key"] != trainer.job.key):
+    if team.agree(state is None or state["key"] != trainer.job.key or state["shapes"] != _list_shapes(trainer)):
         if team.is_main:
             shutil.rmtree(folder.path, ignore_errors=True)
             _claim(trainer)
@@ -42,6 +42,11 @@ def resume(trainer: Trainer) -> None:
         trainer.average.load_state_dict(state["average"])
     if team.is_main:  # it may have been killed between its last state and what people read
         write_rows(folder.history, trainer.state.history)
+
+
+def _list_shapes(trainer: Trainer) -> list[list[int]]:
+    """Return the shapes of what is trained: which weights are left out depends on an environment variable, too."""
+    return [list(parameter.shape) for parameter in trainer.model.parameters()]
 
 
 def _claim(trainer: Trainer) -> None:
@@ -95,6 +100,7 @@ def _save_state(trainer: Trainer, same: Path | None = None) -> None:
     state, average = trainer.state, trainer.average
     everything = {
         "key": trainer.job.key,
+        "shapes": _list_shapes(trainer),
         "optimizer": trainer.optimizer.state_dict(),
         "schedule": dict(trainer.schedule.state_dict()),
         "scaler": trainer.scaler.state_dict(),

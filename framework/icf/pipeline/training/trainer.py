@@ -40,6 +40,7 @@ from icf.pipeline.training.network import build_model, check_closure, choose_dev
 from icf.pipeline.training.number_format import choose_precision
 from icf.pipeline.training.parameters import choose_settings, group_parameters, read_rates
 from icf.pipeline.training.team import Team
+from icf.pipeline.training.trimming import trim_kernels
 
 
 @dataclass
@@ -128,6 +129,7 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         plan.optimizer,
         OptimizerContext(parameter_groups=groups, seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold)),
     )
+    trim_kernels(whole, optimizer, (data.preprocessing.channels, *data.preprocessing.image_size))
     counts = count_rows(data.train_targets, classes)
     loss_seed = derive_seed(seed, Purpose.LOSS, job.fold)
     criterion = data.output.build_criterion(plan, counts, loss_seed)

@@ -19,6 +19,7 @@ from icf.pipeline.training.memory_format import make_contiguous
 from icf.pipeline.training.network import build_model, needs_closure, set_training_mode
 from icf.pipeline.training.number_format import autocast
 from icf.pipeline.training.parameters import group_parameters
+from icf.pipeline.training.trimming import trim_kernels
 from icf.plan import Plan
 
 SECONDS = 0.1
@@ -41,6 +42,7 @@ class TrialSteps:
         self._criterion = work.output.build_criterion(plan, counts, seed=0)
         context = OptimizerContext(parameter_groups=group_parameters(self._model))
         self._optimizer: torch.optim.Optimizer = build(plan.optimizer, context)
+        trim_kernels(self._model, self._optimizer, (spec.channels, *spec.image_size))
         set_training_mode(self._model)
         for group in self._optimizer.param_groups:
             group["lr"] = 0.0  # noise teaches nothing, and must not end in infinities
