@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,7 +13,16 @@ from torch import nn
 from torchvision.models import resnet18
 
 from icf.pipeline.training import kernels
-from icf.pipeline.training.kernels import Axis, Cut, CutConv2d, Product, cut_kernels, find_cut, find_way
+from icf.pipeline.training.kernels import CutConv2d, cut_kernels, find_products
+
+
+@pytest.fixture
+def _few_weights(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let small convolutions be products, too."""
+    monkeypatch.setattr(kernels, "WEIGHTS_PER_PLACE", 1)
+    find_products.cache_clear()
+    yield
+    find_products.cache_clear()
 
 
 def draw_images(channels: int, height: int, width: int, count: int = 2) -> torch.Tensor:
@@ -21,46 +31,30 @@ def draw_images(channels: int, height: int, width: int, count: int = 2) -> torch
 
 
 @pytest.mark.parametrize(
-    ("size", "kernel", "stride", "padding", "expected"),
+    ("size", "kernel", "stride", "padding", "weights", "taps", "is_point"),
     [
-        (1, 3, 1, 1, Cut(1, 2, 0)),  # a ResNet's last maps at 32x32
-        (2, 3, 2, 1, Cut(1, 3, 0)),  # and the convolution that makes them
-        (2, 7, 1, 3, Cut(2, 5, 1)),
-        (2, 3, 1, 1, Cut(0, 3, 1)),  # every weight meets a pixel
-        (1, 1, 1, 0, Cut(0, 1, 0)),
-        (32, 7, 2, 3, Cut(0, 7, 3)),
+        (1, 1, 1, 0, 2_000, 1, True),  # squeeze-and-excitation
+        (5, 1, 1, 0, 2_000, 1, True),
+        (6, 1, 1, 0, 2_000, 0, False),
+        (1, 1, 1, 1, 300_000, 1, False),  # nine outputs, of which eight see padding
+        (1, 3, 1, 1, 2_359_296, 1, False),  # a ResNet's last maps at 32x32
+        (2, 3, 2, 1, 1_179_648, 4, False),  # the convolution that makes them
+        (2, 1, 2, 0, 131_072, 1, True),  # and its shortcut
+        (2, 3, 1, 1, 589_824, 9, False),
+        (2, 3, 1, 1, 100_000, 0, False),  # few weights for four places
+        (4, 3, 1, 1, 2_359_296, 9, False),  # its last maps at 128x128
+        (14, 3, 1, 1, 2_359_296, 0, False),
     ],
 )
-def test_weights_that_meet_only_padding_are_known(
-    size: int, kernel: int, stride: int, padding: int, expected: Cut
+def test_small_maps_with_many_weights_are_multiplied(
+    size: int, kernel: int, stride: int, padding: int, weights: int, taps: int, is_point: bool
 ) -> None:
-    assert find_cut(Axis(size, kernel, stride, padding, dilation=1)) == expected
+    settings = ((number, number) for number in (size, kernel, stride, padding, 1))
+    found = find_products(*settings, weights)
+    assert (len(found.taps), found.is_point) == (taps, is_point) if found else taps == 0
 
 
-@pytest.mark.parametrize(
-    ("size", "kernel", "stride", "padding", "pairs", "is_kernel"),
-    [
-        ((1, 1), 1, 1, 0, 1, True),  # squeeze-and-excitation
-        ((1, 1), 3, 1, 1, 1, False),  # a ResNet's last maps at 32x32
-        ((2, 2), 3, 2, 1, 4, False),  # the convolution that makes them
-        ((2, 2), 2, 2, 0, 4, True),  # and what is left of it when it is trimmed
-        ((2, 2), 1, 2, 0, 1, True),  # its shortcut
-        ((2, 2), 3, 1, 1, 16, False),
-        ((3, 3), 3, 1, 1, 0, False),  # 81 pairs for 9 weights
-        ((2, 2), 1, 1, 0, 0, False),  # pixels that do not meet
-        ((7, 7), 7, 1, 0, 49, True),
-    ],
-)
-def test_maps_of_a_few_pixels_are_multiplied(
-    size: tuple[int, int], kernel: int, stride: int, padding: int, pairs: int, is_kernel: bool
-) -> None:
-    settings = ((number, number) for number in (kernel, stride, padding, 1))
-    way = find_way(size, *settings, 1)
-    found = (len(way.pairs), way.is_kernel) if isinstance(way, Product) else (0, False)
-    assert found == (pairs, is_kernel)
-    assert not isinstance(find_way(size, *((number, number) for number in (kernel, stride, padding, 1)), 4), Product)
-
-
+@pytest.mark.usefixtures("_few_weights")
 @settings(deadline=None)
 @given(
     sides=st.tuples(st.integers(1, 5), st.integers(1, 5)),
@@ -68,7 +62,6 @@ def test_maps_of_a_few_pixels_are_multiplied(
     stride=st.integers(1, 3),
     padding=st.tuples(st.integers(0, 4), st.integers(0, 4)),
     dilation=st.integers(1, 2),
-    groups=st.sampled_from([1, 2]),
     bias=st.booleans(),
     layout=st.sampled_from([torch.channels_last, torch.contiguous_format]),
 )
@@ -78,14 +71,13 @@ def test_a_cut_convolution_computes_what_the_whole_one_does(
     stride: int,
     padding: tuple[int, int],
     dilation: int,
-    groups: int,
     bias: bool,
     layout: torch.memory_format,
 ) -> None:
     axes = list(zip(sides, padding, kernel, strict=True))
     assume(all(side + 2 * pad > dilation * (k - 1) >= pad for side, pad, k in axes))  # else torch crashes, too
     torch.manual_seed(0)
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "bias": bias}
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "bias": bias}
     whole = nn.Conv2d(4, 6, kernel, **options).to(memory_format=layout)
     cut = copy.deepcopy(whole)
     cut.__class__ = CutConv2d
@@ -112,17 +104,18 @@ def test_a_network_learns_the_same_with_cut_kernels(
     cut = copy.deepcopy(whole)
     cut_kernels(cut)
     used: list[tuple[int, ...]] = []
-    multiply = nn.functional.linear
+    multiply = kernels._Multiply.apply
 
-    def note(maps: torch.Tensor, matrix: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        used.append(tuple(matrix.shape))
-        return multiply(maps, matrix, bias)
+    def note(images: torch.Tensor, weight: torch.Tensor, by: kernels.Products) -> torch.Tensor:
+        used.append((*images.shape[1:], len(by.taps)))
+        return multiply(images, weight, by)
 
-    monkeypatch.setattr(kernels.nn.functional, "linear", note)
+    monkeypatch.setattr(kernels._Multiply, "apply", note)
     # Many images: of two, batch normalisation of one pixel leaves gradients that are nothing but rounding.
     images, targets = draw_images(3, 32, 32, count=16).detach(), torch.arange(16) % 4
-    losses = []
+    losses: list[list[float]] = []
     for model in (whole, cut):
+        losses.append([])
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, fused=True)
         for _ in range(2):
             optimizer.zero_grad()
@@ -130,12 +123,14 @@ def test_a_network_learns_the_same_with_cut_kernels(
                 loss = nn.functional.cross_entropy(model(images), targets)
             loss.backward()
             optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4 if precision is None else 2e-2)
-    assert used.count((512, 512)) == 2 * 3  # maps of one pixel
-    assert used.count((512, 4 * 256)) == 2  # of four, to one
-    assert used.count((4 * 256, 4 * 256)) == 2 * 3  # of four, to four
-    assert used.count((512, 256)) == 2  # the shortcut
+            losses[-1].append(loss.item())
+    (before, after), (cut_before, cut_after) = losses
+    assert cut_before == pytest.approx(before, rel=1e-5 if precision is None else 1e-2)
+    # In bfloat16, gradients of so small maps differ from those in float32 by two fifths, convolved or multiplied.
+    assert cut_after == pytest.approx(after, rel=1e-4 if precision is None else 0.2)
+    assert used.count((512, 1, 1, 1)) == 2 * 3
+    assert used.count((256, 2, 2, 4)) == 2
+    assert used.count((256, 2, 2, 9)) == 2 * 3
     assert list(cut.state_dict()) == list(whole.state_dict())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from icf.pipeline.training import fit as fit_module
 from icf.pipeline.training import kernels
 from icf.pipeline.training.checkpoint import load_weights, save_weights
 from icf.pipeline.training.fit import fit_fold, save_epoch
-from icf.pipeline.training.kernels import cut_kernels
-from icf.pipeline.training.trimming import TrimmedConv2d, restore_kernels, trim_kernels
+from icf.pipeline.training.kernels import Axis, cut_kernels
+from icf.pipeline.training.trimming import Cut, TrimmedConv2d, find_cut, restore_kernels, trim_kernels
 from icf_optimizer.memory_order import Adam, AdamW
 from icf_optimizer.optimizers import SGD, RAdam
 from training import fit, make_jobs, make_plan, read_history, read_oof, without_speed
@@ -31,8 +31,28 @@ pytestmark = pytest.mark.usefixtures("cache_of_test")
 
 
 @pytest.fixture(autouse=True)
-def _cut_small_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "FEWEST_WEIGHTS", 1)
+def _cut_small_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(kernels, "WEIGHTS_PER_PLACE", 100)
+    kernels.find_products.cache_clear()
+    yield
+    kernels.find_products.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding", "expected"),
+    [
+        (1, 3, 1, 1, Cut(1, 2, 0)),  # a ResNet's last maps at 32x32
+        (2, 3, 2, 1, Cut(1, 3, 0)),  # and the convolution that makes them
+        (2, 7, 1, 3, Cut(2, 5, 1)),
+        (2, 3, 1, 1, Cut(0, 3, 1)),  # every weight meets a pixel
+        (1, 1, 1, 0, Cut(0, 1, 0)),
+        (32, 7, 2, 3, Cut(0, 7, 3)),
+    ],
+)
+def test_weights_that_meet_only_padding_are_known(
+    size: int, kernel: int, stride: int, padding: int, expected: Cut
+) -> None:
+    assert find_cut(Axis(size, kernel, stride, padding, dilation=1)) == expected
 
 
 def make_network() -> nn.Sequential:

@@ -13,9 +13,32 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from icf.pipeline.training.kernels import Axis, CutConv2d, Product, find_cut
+from icf.pipeline.training.kernels import Axis, CutConv2d
 
 Size = tuple[int, int]
+
+
+class Cut(NamedTuple):
+    """Along one axis: the weights from ``first`` to before ``end``, and the padding that they need."""
+
+    first: int
+    end: int
+    padding: int
+
+
+def find_cut(axis: Axis) -> Cut:
+    """Return which weights of an axis meet the map, or all where some can't be left out."""
+    whole = Cut(0, axis.kernel, axis.padding)
+    meeting = [tap for tap, _, _ in axis.list_taps()]
+    if not meeting:
+        return whole
+    first, end = meeting[0], meeting[-1] + 1
+    cut = Cut(first, end, axis.padding - first * axis.dilation)
+    # Where outputs see nothing but padding, oneDNN 3.12 crashes; no cut may lead there.
+    if not 0 <= cut.padding <= axis.dilation * (end - first - 1):
+        return whole
+    left = axis._replace(kernel=end - first, padding=cut.padding)
+    return cut if left.count_outputs() == axis.count_outputs() else whole
 
 
 class Trim(NamedTuple):
@@ -120,7 +143,7 @@ def _trim(module: CutConv2d, map_size: Size) -> None:
         trim = Trim(whole, part, module.kernel_size, module.padding, map_size)  # type: ignore[arg-type]
         module.__class__, module.trim = TrimmedConv2d, trim  # type: ignore[assignment]
         module.kernel_size, module.padding = size, (rows.padding, columns.padding)
-    is_product = isinstance(module.find_way(map_size), Product)
+    is_product = module.find_products(map_size) is not None
     if size != tuple(whole.shape[2:]) or (is_product and size != (1, 1)):
         # A product reads weights channels-last; a convolution wants them as its network has them.
         layout = torch.contiguous_format if whole.is_contiguous() and not is_product else torch.channels_last
