@@ -19,6 +19,7 @@ from icf.pipeline.training import kernels
 from icf.pipeline.training.checkpoint import load_weights, save_weights
 from icf.pipeline.training.fit import fit_fold, save_epoch
 from icf.pipeline.training.kernels import Axis, cut_kernels
+from icf.pipeline.training.memory_format import make_contiguous
 from icf.pipeline.training.trimming import Cut, TrimmedConv2d, find_cut, restore_kernels, trim_kernels
 from icf_optimizer.memory_order import Adam, AdamW
 from icf_optimizer.optimizers import SGD, RAdam
@@ -133,6 +134,15 @@ def test_most_weights_of_a_resnet_are_left_out_at_32x32() -> None:
     trim_kernels(network, optimizer, (3, 32, 32))
     left = sum(parameter.numel() for group in optimizer.param_groups for parameter in group["params"])
     assert before - left == 3 * 512 * 512 * 8 + 512 * 256 * 5
+
+
+def test_weights_that_are_multiplied_lie_channels_last_whatever_the_network_does() -> None:
+    network = make_network()
+    make_contiguous(network)
+    trim_kernels(network, Adam(network.parameters()), IMAGE)
+    weights = [module.weight for module in network if isinstance(module, nn.Conv2d)]
+    assert [weight.is_contiguous(memory_format=torch.channels_last) for weight in weights] == [False, True, True, True]
+    assert [weight.is_contiguous() for weight in weights] == [True, False, False, True]  # the last is of one pixel
 
 
 def test_a_map_of_another_size_is_told() -> None:

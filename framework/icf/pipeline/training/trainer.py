@@ -129,7 +129,8 @@ def build_trainer(job: FoldJob, team: Team) -> Trainer:
         plan.optimizer,
         OptimizerContext(parameter_groups=groups, seed=derive_seed(seed, Purpose.OPTIMIZER, job.fold)),
     )
-    trim_kernels(whole, optimizer, (data.preprocessing.channels, *data.preprocessing.image_size))
+    if model is whole:  # what comes after a frozen part has layers of its own with the same weights
+        trim_kernels(whole, optimizer, (data.preprocessing.channels, *data.preprocessing.image_size))
     counts = count_rows(data.train_targets, classes)
     loss_seed = derive_seed(seed, Purpose.LOSS, job.fold)
     criterion = data.output.build_criterion(plan, counts, loss_seed)
