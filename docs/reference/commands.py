@@ -34,7 +34,7 @@ VARIABLES = {
     "ICF_CACHE": "Folder of decoded images and downloads; `~/.cache/icf` if it is not set",
     "ICF_DEBUG": "If it is set, errors are shown with their traceback",
     "ICF_DISABLE_PLUGINS": "Plugins that are never imported, with commas between them",
-    "ICF_CUT_KERNELS": "`0`: convolutions compute with all weights, also with those that meet only padding"
+    "ICF_CUT_KERNELS": "`0`: convolutions of small maps are those of torch, also with weights that meet only padding"
     " ([performance](performance.md))",
     "ICF_KEEP_MEMORY": "`0`: memory that is free goes back to the system at once ([performance](performance.md))",
     "ICF_RUNS": "Folder that holds run folders, for `icf run` without `--runs`",
