@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torchvision.models import resnet18
 
+from icf.pipeline.jobs import FoldJob
 from icf.pipeline.training import fit as fit_module
 from icf.pipeline.training import kernels
 from icf.pipeline.training.checkpoint import load_weights, save_weights
@@ -218,25 +219,31 @@ def test_trying_the_network_draws_no_random_number() -> None:
 SMALL = ("train.epochs=3", 'model={use="timm/model", arch="resnet10t"}')
 
 
+def fit_until_killed(job: FoldJob, epochs: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Train so many epochs of a fold; return how many trimmed convolutions there were after each."""
+    trimmed = []
+
+    def save_and_die(trainer: Any) -> None:
+        trimmed.append(sum(isinstance(module, TrimmedConv2d) for module in trainer.model.modules()))
+        save_epoch(trainer)
+        if trainer.state.epoch == epochs:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module, "save_epoch", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            fit_fold(job)
+    return trimmed
+
+
 @pytest.mark.parametrize("layout", ["channels-last", "contiguous"])
 def test_a_fold_learns_the_same_and_continues_to_the_same_bits(
     layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = (*SMALL, f'compute.memory_format="{layout}"')
     whole = fit(tmp_path / "whole", *settings)
-    trimmed = []
-
-    def save_and_die(trainer: Any) -> None:
-        trimmed.append(sum(isinstance(module, TrimmedConv2d) for module in trainer.model.modules()))
-        save_epoch(trainer)
-        if trainer.state.epoch == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(fit_module, "save_epoch", save_and_die)
     job = make_jobs(make_plan(*settings), tmp_path / "parts")[0]
-    with pytest.raises(KeyboardInterrupt):
-        fit_fold(job)
-    monkeypatch.setattr(fit_module, "save_epoch", save_epoch)
+    trimmed = fit_until_killed(job, 2, monkeypatch)
     fit_fold(job)
     assert min(trimmed) > 0
     assert without_speed(read_history(job.folder)) == without_speed(read_history(whole.folder))
@@ -252,15 +259,8 @@ def test_a_fold_learns_the_same_and_continues_to_the_same_bits(
 
 
 def test_a_fold_that_was_begun_with_other_weights_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def save_and_die(trainer: Any) -> None:
-        save_epoch(trainer)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(fit_module, "save_epoch", save_and_die)
     job = make_jobs(make_plan(*SMALL), tmp_path / "parts")[0]
-    with pytest.raises(KeyboardInterrupt):
-        fit_fold(job)
-    monkeypatch.setattr(fit_module, "save_epoch", save_epoch)
+    fit_until_killed(job, 1, monkeypatch)
     monkeypatch.setenv(kernels.SWITCH, "0")
     fit_fold(job)
     plain = fit(tmp_path / "plain", *SMALL)

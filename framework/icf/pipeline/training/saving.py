@@ -21,7 +21,7 @@ def resume(trainer: Trainer) -> None:
     folder, team = trainer.job.folder, trainer.team
     state = checkpoint.read_state(folder.checkpoints) if team.is_main else None
     # The main rank decides: another could look while files are being removed.
-    if team.agree(state is None or state["key"] != trainer.job.key or state["shapes"] != _list_shapes(trainer)):
+    if team.agree(state is None or state["key"] != trainer.job.key or state.get("shapes") != _list_shapes(trainer)):
         if team.is_main:
             shutil.rmtree(folder.path, ignore_errors=True)
             _claim(trainer)
