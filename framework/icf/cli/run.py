@@ -17,7 +17,7 @@ import typer
 import icf
 from icf.cli.options import NoPlugin, Overrides, PluginFiles, RecipeFile, Runs, can_redraw, make_console, name_run
 from icf.errors import FailedFoldsError, FoldError, UsageError
-from icf.memory import keep_memory
+from icf.memory import collect_later, keep_memory
 from icf.plan import Plan, load_plan
 
 if TYPE_CHECKING:
@@ -56,15 +56,18 @@ def run(
     plan = _open(recipe, open_plan, silent=quiet or as_json)
     again = name_run(recipe, overrides, plugin, *_name_places(runs, no_plugin or []))
     try:
-        with _interruptible(), _choose_display(quiet=quiet, as_json=as_json) as display:
-            from icf.executors.fork_server import may_fork, start_server
+        with _interruptible():
+            with collect_later():
+                from icf.executors.fork_server import may_fork, start_server
 
-            if may_fork(plan):
-                start_server(plan)  # it imports torch while this process does
-            from icf.executors import choose_executor
-            from icf.pipeline.run import run_pipeline
+                if may_fork(plan):
+                    start_server(plan)  # it imports torch while this process does
+                from icf.executors import choose_executor
+                from icf.pipeline.run import run_pipeline
 
-            run_pipeline(plan, runs, choose_executor, display, fresh=fresh, retry=retry)
+                chosen = _choose_display(quiet=quiet, as_json=as_json)
+            with chosen as display:
+                run_pipeline(plan, runs, choose_executor, display, fresh=fresh, retry=retry)
     except FailedFoldsError as error:
         command = f"{again} --retry" if error.lasting else again
         raise FoldError(f"{error}; to train the rest, type: {command}") from error

@@ -16,7 +16,7 @@ from icf.pipeline.cache import count_cores
 from icf.pipeline.pixels.decode import UnreadableImageError
 from icf.pipeline.pixels.lease import use
 from icf.pipeline.pixels.reader import ImageReader
-from icf.pipeline.pixels.threads import map_ordered
+from icf.pipeline.pixels.threads import map_in_threads
 
 
 class PixelSource(ABC):
@@ -75,7 +75,7 @@ class DecodedPixels(PixelSource):
             PluginError: a shared transform failed.
         """
         pixels = np.zeros((len(rows), *self._reader.shape[1:]), np.uint8)
-        for place, image in enumerate(map_ordered(self._read, rows.tolist(), count_cores())):
+        for place, image in enumerate(map_in_threads(self._read, rows.tolist(), count_cores())):
             pixels[place] = image
         return torch.from_numpy(pixels)
 
