@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -19,11 +20,13 @@ from icf.pipeline.files import read_probabilities
 from icf.pipeline.folder import FoldFolder, open_run_folder
 from icf.pipeline.jobs import Executor, FoldJob, Placement, Workload
 from icf.pipeline.seeds import Purpose, derive_seed
-from icf.pipeline.training.fit import fit_fold
+from icf.pipeline.training.fit import fit_fold, save_epoch
 from icf.plan import Plan, load_plan
 
 DIGITS = Path(__file__).parents[1] / "recipes" / "digits.toml"
 CLASSES = tuple("0123456789")
+
+Found = TypeVar("Found")
 
 SMALL = (
     "dataset.test_share=0.7",
@@ -123,6 +126,24 @@ def fit(runs: Path, *overrides: str, fold: int = 0) -> FoldJob:
     torch.set_num_threads(1)
     fit_fold(job)
     return job
+
+
+def fit_until_killed(job: FoldJob, epochs: int, look: Callable[[Any], Found] = lambda _: None) -> list[Found]:
+    """Train a fold until so many of its epochs are saved, and no further; return what ``look`` saw of its trainer
+    after each."""
+    found = []
+
+    def save_and_die(trainer: Any) -> None:
+        found.append(look(trainer))
+        save_epoch(trainer)
+        if trainer.state.epoch == epochs:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("icf.pipeline.training.fit.save_epoch", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            fit_fold(job)
+    return found
 
 
 def place_inline(plan: Plan, work: Workload) -> tuple[Placement, Executor]:

@@ -16,9 +16,9 @@ from icf.pipeline.files import read_json
 from icf.pipeline.jobs import Workload
 from icf.pipeline.training import compiling
 from icf.pipeline.training.compiling import UncompiledError, choose_compiling, compile_network, is_worthwhile
-from icf.pipeline.training.fit import fit_fold, save_epoch
+from icf.pipeline.training.fit import fit_fold
 from icf.pipeline.training.output import Softmax
-from training import fit, make_jobs, make_plan, read_history, read_oof, without_speed
+from training import fit, fit_until_killed, make_jobs, make_plan, read_history, read_oof, without_speed
 
 SMALL = ("train.epochs=2", "model.widths=[8]", "train.batch_size=100", 'scheduler="scheduler/constant"')
 
@@ -26,9 +26,7 @@ SMALL = ("train.epochs=2", "model.widths=[8]", "train.batch_size=100", 'schedule
 pytestmark = pytest.mark.usefixtures("cache_of_test")
 
 
-def test_a_compiled_fold_learns_the_same_and_continues_to_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiled_fold_learns_the_same_and_continues_to_the_same_bits(tmp_path: Path) -> None:
     # The one test that calls the real compiler: some seconds.
     plain = fit(tmp_path / "plain", *SMALL)
     whole = fit(tmp_path / "whole", *SMALL, "compute.compile='on'")
@@ -39,16 +37,8 @@ def test_a_compiled_fold_learns_the_same_and_continues_to_the_same_bits(
     weights = [load_file(job.folder.checkpoints / "best.safetensors") for job in (plain, whole)]
     assert weights[0].keys() == weights[1].keys()
 
-    def save_and_die(trainer: Any) -> None:
-        save_epoch(trainer)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("icf.pipeline.training.fit.save_epoch", save_and_die)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "parts", *SMALL, "compute.compile='on'")
-    monkeypatch.undo()
-    monkeypatch.setenv("ICF_CACHE", str(tmp_path / "cache"))
     job = make_jobs(make_plan(*SMALL, "compute.compile='on'"), tmp_path / "parts")[0]
+    fit_until_killed(job, 1)
     fit_fold(job)
     assert without_speed(read_history(job.folder)) == without_speed(read_history(whole.folder))
     np.testing.assert_array_equal(read_oof(job.folder), read_oof(whole.folder))

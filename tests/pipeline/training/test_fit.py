@@ -261,3 +261,14 @@ def test_a_component_that_fails_is_named(tmp_path: Path) -> None:
         PluginError, match=r"loss 'toy/spiteful' \(toy 1\.0\) failed in training: ValueError: this fold"
     ):
         fit(tmp_path, choose_spite(0, grudge))
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, 3), (3600.0, 0)])
+def test_memory_is_given_back_after_epochs_unless_they_are_short(
+    seconds: float, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = []
+    monkeypatch.setattr("icf.pipeline.training.fit.RELEASE_SECONDS", seconds)
+    monkeypatch.setattr("icf.pipeline.training.fit.release_memory", lambda: released.append(1))
+    fit(tmp_path, "train.epochs=3", "model.widths=[8]")
+    assert len(released) == expected

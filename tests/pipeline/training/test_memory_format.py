@@ -16,11 +16,11 @@ from icf.pipeline.files import read_json
 from icf.pipeline.jobs import Workload
 from icf.pipeline.training import fit as fit_module
 from icf.pipeline.training import tuning
-from icf.pipeline.training.fit import fit_fold, save_epoch
+from icf.pipeline.training.fit import fit_fold
 from icf.pipeline.training.memory_format import make_channels_last, make_contiguous
 from icf.pipeline.training.output import Softmax
 from icf.pipeline.training.tuning import choose_memory_format
-from training import fit, make_jobs, make_plan, read_history, read_oof, without_speed
+from training import fit, fit_until_killed, make_jobs, make_plan, read_history, read_oof, without_speed
 
 CONTIGUOUS = 'compute.memory_format="contiguous"'
 
@@ -49,7 +49,7 @@ def test_a_network_computes_the_same_in_both_orders() -> None:
     assert all(one is other for one, other in zip(model.parameters(), weights, strict=True))  # an optimizer's, too
 
 
-def test_a_fold_learns_the_same_and_continues_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fold_learns_the_same_and_continues_to_the_same_bits(tmp_path: Path) -> None:
     small = ("train.epochs=3", "model.widths=[8, 8]")
     last, whole = fit(tmp_path / "last", *small), fit(tmp_path / "whole", *small, CONTIGUOUS)
     np.testing.assert_allclose(read_oof(whole.folder), read_oof(last.folder), atol=1e-3)
@@ -57,19 +57,8 @@ def test_a_fold_learns_the_same_and_continues_to_the_same_bits(tmp_path: Path, m
     assert {name: value.shape for name, value in weights[0].items()} == {
         name: value.shape for name, value in weights[1].items()
     }
-    formats = []
-
-    def save_and_die(trainer: Any) -> None:
-        formats.append(list_formats(trainer.model))
-        save_epoch(trainer)
-        if trainer.state.epoch == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(fit_module, "save_epoch", save_and_die)
     job = make_jobs(make_plan(*small, CONTIGUOUS), tmp_path / "parts")[0]
-    with pytest.raises(KeyboardInterrupt):
-        fit_fold(job)
-    monkeypatch.setattr(fit_module, "save_epoch", save_epoch)
+    formats = fit_until_killed(job, 2, lambda trainer: list_formats(trainer.model))
     fit_fold(job)
     assert formats == [{False}, {False}]
     assert without_speed(read_history(job.folder)) == without_speed(read_history(whole.folder))

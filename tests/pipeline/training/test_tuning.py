@@ -189,6 +189,17 @@ def test_other_work_is_measured_anew(settings: list[str], work: Workload) -> Non
     assert len(meter.asked) == 1
 
 
+def test_other_software_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, work, meter = make_open_plan(DENSE), make_work(), Meter()
+    tune(plan, work, "cpu", 2, meter)
+    monkeypatch.setenv("ICF_CUT_KERNELS", "0")
+    tune(plan, work, "cpu", 2, meter)
+    monkeypatch.setattr("icf.__version__", "0.0.9")
+    tune(plan, work, "cpu", 2, meter)
+    tune(plan, work, "cpu", 2, meter)
+    assert len(meter.asked) == 3
+
+
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", '[{"precision": "bf16"}]', '[{"precision": 1, "places": 2, "speed": "x"}]']
 )

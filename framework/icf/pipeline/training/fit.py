@@ -45,6 +45,9 @@ from icf.pipeline.training.trainer import (
 
 PROGRESS_SECONDS = 0.4
 
+RELEASE_SECONDS = 10.0
+"""Between two times that memory is given back, after which a tenth of a second goes into page faults."""
+
 TALK_STEPS = 16
 """Steps between two moments when workers of one fold may agree to save, which costs about as much as a short one."""
 
@@ -84,6 +87,7 @@ def _train_fold(job: FoldJob, team: Team, mirror: FoldMirror | None) -> None:
             use_compiler(trainer)
     seconds = trainer.state.seconds
     seconds["start"] = seconds.get("start", 0.0) + starting["start"]
+    released = time.monotonic()
     while not is_finished(trainer):
         train_loss, speed = train_epoch(trainer)
         with averaged_weights(trainer):
@@ -95,7 +99,9 @@ def _train_fold(job: FoldJob, team: Team, mirror: FoldMirror | None) -> None:
         if trainer.team.is_main:
             with count_seconds(seconds, "checkpoints"):
                 save_epoch(trainer)
-        release_memory()  # what validation and checkpoints left between the buffers of steps
+        if time.monotonic() - released > RELEASE_SECONDS:
+            release_memory()  # what validation and checkpoints left between the buffers of steps
+            released = time.monotonic()
     if trainer.team.is_main:
         attempt.confirm(job.folder, trainer.attempt)
         with count_seconds(seconds, "prediction"):

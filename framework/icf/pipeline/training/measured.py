@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 
+import icf
+from icf import memory
 from icf.memory import release_memory
 from icf.pipeline.cache import cache_dir
+from icf.pipeline.environment import read_processor
 from icf.pipeline.files import digest, read_json, write_json
+from icf.pipeline.training import kernels
 
 ROUNDS = 4
 """Every candidate is timed so often, all in turn; the first time is for warming up."""
@@ -23,8 +28,8 @@ PATIENCE = 20.0
 def recall_or_measure(
     subject: Sequence[object], names: Sequence[str], measure: Callable[[], Mapping[str, float]]
 ) -> dict[str, float]:
-    """Return a number for each name; ``subject`` (JSON-able) is everything that they depend on."""
-    path = cache_dir() / "tuning" / f"{digest(*subject, names)}.json"
+    """Return a number for each name; ``subject`` (JSON-able) is what they depend on besides machine and software."""
+    path = cache_dir() / "tuning" / f"{digest(*subject, *_describe_machine(), names)}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # not there, or damaged
         earlier = read_json(path)
         return {name: float(earlier[name]) for name in names}
@@ -35,6 +40,11 @@ def recall_or_measure(
     with contextlib.suppress(OSError):  # what can't be remembered is measured again
         write_json(path, found)
     return found
+
+
+def _describe_machine() -> list[object]:
+    switches = [os.environ.get(name) for name in (kernels.SWITCH, memory.SWITCH)]
+    return [read_processor(), icf.__version__, torch.__version__, switches]
 
 
 @contextlib.contextmanager

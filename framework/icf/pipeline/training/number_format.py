@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from icf.pipeline.environment import read_processor
 from icf.pipeline.training.measured import recall_or_measure, use_threads
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -50,8 +49,7 @@ def has_fast_bf16() -> bool:
     if not (known and any(native)):
         return False
     formats = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    subject = ["convolution", read_processor(), native, torch.__version__]
-    speeds = recall_or_measure(subject, list(formats), lambda: _measure_formats(formats))
+    speeds = recall_or_measure(["convolution", native], list(formats), lambda: _measure_formats(formats))
     return speeds["bf16"] > CLEARLY * speeds["fp32"]
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from icf.errors import one_line
-from icf.pipeline.environment import read_processor
 from icf.pipeline.jobs import Prediction, Workload
 from icf.pipeline.results.fusion import TRIAL_ROWS, try_fusion
 from icf.pipeline.training.measured import ROUNDS, recall_or_measure, take_turns, use_threads
@@ -87,7 +86,7 @@ class PredictionTrial:
         spec = work.preprocessing
         shape = [spec.channels, *spec.image_size, work.output.model_dump(mode="json")]
         model = plan.model.model_dump(mode="json")
-        self._subject = ["prediction", model, shape, read_processor(), torch.__version__, precision, threads]
+        self._subject = ["prediction", model, shape, precision, threads]
 
     def measure(self, candidates: dict[str, Callable[[], float]]) -> dict[str, float]:
         """Return images per second for each candidate, measured now or earlier."""

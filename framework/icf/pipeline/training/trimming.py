@@ -117,8 +117,7 @@ def _watch_maps(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[Cut
         height, width = inputs[0].shape[2:]
         found[module].add((height, width))
 
-    modules = [module for module in model.modules() if isinstance(module, CutConv2d) and module.weight.is_cpu]
-    handles = [module.register_forward_pre_hook(note) for module in modules]
+    handles = [module.register_forward_pre_hook(note) for module in model.modules() if _can_be_trimmed(module)]
     try:
         if handles:
             with torch.random.fork_rng(devices=[]):
@@ -130,6 +129,10 @@ def _watch_maps(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[Cut
         for handle in handles:
             handle.remove()
     return found
+
+
+def _can_be_trimmed(module: nn.Module) -> bool:
+    return isinstance(module, CutConv2d) and module.weight.is_cpu and max(module.kernel_size) > 1
 
 
 def _trim(module: CutConv2d, map_size: Size) -> None:

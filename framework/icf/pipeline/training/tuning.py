@@ -16,7 +16,6 @@ import torch
 
 from icf.errors import one_line
 from icf.pipeline.cache import count_cores
-from icf.pipeline.environment import read_processor
 from icf.pipeline.jobs import Workload
 from icf.pipeline.training.measured import ROUNDS, recall_or_measure, take_turns
 from icf.pipeline.training.network import build_model
@@ -191,10 +190,9 @@ def _apply_rule(plan: Plan, work: Workload, device: str) -> str:
 
 
 def list_causes(plan: Plan, work: Workload) -> list[object]:
-    """Return everything that speeds depend on."""
+    """Return what speeds depend on, besides machine and software."""
     parts = [choice.model_dump(mode="json") for choice in (plan.model, plan.loss, plan.optimizer)]
     spec, train = work.preprocessing, plan.recipe.train
     shape = [spec.channels, *spec.image_size, work.output.model_dump(mode="json"), train.batch_size, train.accumulate]
     compute = plan.recipe.compute
-    machine = [read_processor(), count_cores(), torch.__version__, compute.threads, compute.memory_format]
-    return [parts, shape, machine]
+    return [parts, shape, count_cores(), compute.threads, compute.memory_format]
