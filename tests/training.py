@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from icf.pipeline.files import read_probabilities
 from icf.pipeline.folder import FoldFolder, open_run_folder
 from icf.pipeline.jobs import Executor, FoldJob, Placement, Workload
 from icf.pipeline.seeds import Purpose, derive_seed
+from icf.pipeline.training import kernels
 from icf.pipeline.training.fit import fit_fold, save_epoch
 from icf.plan import Plan, load_plan
 
@@ -144,6 +146,16 @@ def fit_until_killed(job: FoldJob, epochs: int, look: Callable[[Any], Found] = l
         with pytest.raises(KeyboardInterrupt):
             fit_fold(job)
     return found
+
+
+@contextlib.contextmanager
+def multiply_from(weights: int) -> Iterator[None]:
+    """Let convolutions be products from so many weights on for each place of their output."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "WEIGHTS_PER_PLACE", weights)
+        kernels.find_products.cache_clear()
+        yield
+    kernels.find_products.cache_clear()
 
 
 def place_inline(plan: Plan, work: Workload) -> tuple[Placement, Executor]:

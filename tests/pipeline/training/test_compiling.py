@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,36 @@ from icf.pipeline.jobs import Workload
 from icf.pipeline.training import compiling
 from icf.pipeline.training.compiling import UncompiledError, choose_compiling, compile_network, is_worthwhile
 from icf.pipeline.training.fit import fit_fold
+from icf.pipeline.training.kernels import find_products
 from icf.pipeline.training.output import Softmax
-from training import fit, fit_until_killed, make_jobs, make_plan, read_history, read_oof, without_speed
+from training import fit, fit_until_killed, make_jobs, make_plan, multiply_from, read_history, read_oof, without_speed
 
-SMALL = ("train.epochs=2", "model.widths=[8]", "train.batch_size=100", 'scheduler="scheduler/constant"')
+SMALL = ("train.epochs=2", "model.widths=[8, 16]", "train.batch_size=100", 'scheduler="scheduler/constant"')
 
 
 pytestmark = pytest.mark.usefixtures("cache_of_test")
 
 
+@pytest.fixture
+def _multiplied() -> Iterator[None]:
+    """Let the second convolution of SMALL be products, and not the first."""
+    with multiply_from(50):
+        yield
+
+
+@pytest.mark.usefixtures("_multiplied")
 def test_a_compiled_fold_learns_the_same_and_continues_to_the_same_bits(tmp_path: Path) -> None:
     # The one test that calls the real compiler: some seconds.
+    settings = ((3, 3), (1, 1), (1, 1), (1, 1))
+    assert not find_products((8, 8), *settings, 72)
+    assert find_products((4, 4), *settings, 1152)
     plain = fit(tmp_path / "plain", *SMALL)
+    torch._dynamo.utils.counters.clear()
     whole = fit(tmp_path / "whole", *SMALL, "compute.compile='on'")
     assert read_json(whole.folder.metrics)["compiler"] == "used"
     assert read_json(plain.folder.metrics)["compiler"] == "not used"
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert not torch._dynamo.utils.counters["graph_break"]
     np.testing.assert_allclose(read_oof(whole.folder), read_oof(plain.folder), atol=1e-3)
     weights = [load_file(job.folder.checkpoints / "best.safetensors") for job in (plain, whole)]
     assert weights[0].keys() == weights[1].keys()

@@ -14,15 +14,14 @@ from torchvision.models import resnet18
 
 from icf.pipeline.training import kernels
 from icf.pipeline.training.kernels import CutConv2d, cut_kernels, find_products
+from training import multiply_from
 
 
 @pytest.fixture
-def _few_weights(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _few_weights() -> Iterator[None]:
     """Let small convolutions be products, too."""
-    monkeypatch.setattr(kernels, "WEIGHTS_PER_PLACE", 1)
-    find_products.cache_clear()
-    yield
-    find_products.cache_clear()
+    with multiply_from(1):
+        yield
 
 
 def draw_images(channels: int, height: int, width: int, count: int = 2) -> torch.Tensor:

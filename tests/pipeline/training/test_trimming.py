@@ -22,7 +22,7 @@ from icf.pipeline.training.memory_format import make_contiguous
 from icf.pipeline.training.trimming import Cut, TrimmedConv2d, find_cut, restore_kernels, trim_kernels
 from icf_optimizer.memory_order import Adam, AdamW
 from icf_optimizer.optimizers import SGD, RAdam
-from training import fit, fit_until_killed, make_jobs, make_plan, read_history, read_oof, without_speed
+from training import fit, fit_until_killed, make_jobs, make_plan, multiply_from, read_history, read_oof, without_speed
 
 IMAGE = (3, 8, 8)
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -31,11 +31,9 @@ pytestmark = pytest.mark.usefixtures("cache_of_test")
 
 
 @pytest.fixture(autouse=True)
-def _cut_small_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(kernels, "WEIGHTS_PER_PLACE", 100)
-    kernels.find_products.cache_clear()
-    yield
-    kernels.find_products.cache_clear()
+def _cut_small_kernels() -> Iterator[None]:
+    with multiply_from(100):
+        yield
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Threads: decoders and hashes release the interpreter lock, so threads are enough to keep every core busy."""
+"""Threads: decoders and hashes release the interpreter lock, so threads keep every core busy where items are long."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ class _Multiply(torch.autograd.Function):
 
 def _multiply_into(target: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
     """Write a product where it belongs: by a copy, gradients of millions of weights would cost a tenth of a step."""
-    if target.dtype == left.dtype:
+    if target.dtype == left.dtype and not torch.compiler.is_compiling():  # compiled code writes in place by itself
         torch.mm(left, right, out=target)
     else:
         target.copy_(left @ right)
