@@ -17,8 +17,8 @@ import json
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -45,9 +45,11 @@ def unpack(commit: str | None) -> Iterator[dict[str, Path]]:
         if commit is None:
             yield {"now": ROOT}
             return
-        packed = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(folder, filter="data")
+        packed = subprocess.run(
+            ["git", "archive", "--format=zip", commit], cwd=ROOT, check=True, capture_output=True
+        ).stdout
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            archive.extractall(folder)
         yield {"now": ROOT, "before": Path(folder)}
 
 
