@@ -132,7 +132,9 @@ def watch_listening() -> Iterator[dict[str, str]]:
 
     def watch() -> None:
         while not done.wait(0.1):
-            found.update(list_listening(list_descendants(os.getpid())))
+            for address, owner in list_listening(list_descendants(os.getpid())).items():
+                # A process that is about to end still listens, and has lost its name.
+                found[address] = owner or found.get(address, "")
 
     thread = threading.Thread(target=watch)
     thread.start()
