@@ -74,7 +74,8 @@ class Inference(Section):
     fuse: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="Whether predictions after training have batch normalisation made part of the convolutions before"
-        " it: where it was measured to pay ('auto'), wherever it can be done, or never; it changes last digits",
+        " it: where it was measured to pay ('auto'), wherever it can be done, or never; it changes last digits. Frozen"
+        " layers that run beforehand: in float32, wherever it can be done, or never",
     )
     tta: tuple[
         Annotated[

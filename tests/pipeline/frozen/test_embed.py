@@ -116,6 +116,7 @@ def test_every_view_has_its_array(finished: tuple[RunFolder, Recorder, RunResult
     assert max(recorder.images) == (160 * (1 + 1 + 2) + 20 * 2,) * 2
     assert recorder.stages["embed"] is False
     assert recorder.details["embed"].startswith("5 arrays of float32")
+    assert recorder.details["embed"].endswith("batch normalisation fused")
     assert not recorder.warnings
 
 
@@ -165,7 +166,22 @@ def test_bfloat16_embeddings_are_stored_as_they_are(recipe: Path, tmp_path: Path
     folder, recorder, _ = run(recipe, tmp_path, 'compute.precision="bf16"')
     ordinary, _, _ = run(recipe, tmp_path, 'compute.precision="bf16"', 'compute.embeddings="off"')
     assert recorder.details["embed"].startswith("5 arrays of bfloat16")
+    assert not read_json(folder.embeddings)["files"]["fused"]  # which would round otherwise
     assert_close(folder, ordinary, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("fuse", "precision", "fused"), [("off", "fp32", False), ("on", "fp32", True), ("on", "bf16", True)]
+)
+def test_a_recipe_decides_whether_norms_are_fused(
+    recipe: Path, tmp_path: Path, fuse: str, precision: str, fused: bool
+) -> None:
+    settings = (f'compute.precision="{precision}"', "train.epochs=1")
+    folder, _, _ = run(recipe, tmp_path, *settings, f'inference.fuse="{fuse}"')
+    ordinary, _, _ = run(recipe, tmp_path, *settings)
+    assert read_json(folder.embeddings)["files"]["fused"] is fused
+    alike = read_json(ordinary.embeddings)["files"]["fused"] is fused
+    assert (list_arrays(folder) == list_arrays(ordinary)) is alike
 
 
 def test_the_whole_network_predicts_new_images_as_in_the_run(

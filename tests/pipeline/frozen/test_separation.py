@@ -14,9 +14,11 @@ from icf.pipeline.frozen.separation import (
     Separation,
     check_separation,
     digest_frozen,
+    fuse_frozen,
     with_dropout,
 )
 from icf.pipeline.training.network import freeze_backbone, set_training_mode
+from training import make_plan
 
 CLASSES = 3
 
@@ -90,6 +92,82 @@ def test_the_head_makes_of_embeddings_what_the_network_makes_of_images() -> None
     assert not embeddings.requires_grad
     torch.testing.assert_close(model.head(embeddings), model(draw_images()))
     assert check_separation(separate(model), model.head, draw_images()) == 0.0
+
+
+def test_what_follows_the_frozen_part_does_not_run() -> None:
+    followed: list[nn.Module] = []
+    model = freeze(Network()).eval()
+    model.stem[1].running_mean.fill_(0.5)  # so that the activation, which changes its input, has something to change
+    model.stem[2].inplace = True
+    model.head.register_forward_hook(lambda *_: followed.append(model.head))
+    embed = Embedder(model, model.stem[1], of_output=True)
+    torch.testing.assert_close(embed(draw_images()), model.stem[:2](draw_images()))
+    assert followed == []
+    embed.check(draw_images())
+    assert followed == [model.head]
+
+
+def test_others_may_run_the_network() -> None:
+    model = freeze(Network()).eval()
+    embed = Embedder(model, model.head, of_output=False)
+    before = embed(draw_images())
+    for _ in range(3):
+        assert model(draw_images()).shape == (8, CLASSES)
+    torch.testing.assert_close(embed(draw_images()), before)
+
+
+class Joined(Network):
+    """What lies between convolution and normalisation is used twice."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        between = self.stem[0](images)
+        features = (between + self.stem[2](self.stem[1](between))).mean(dim=(2, 3))
+        return self.after(self.head(features))
+
+
+def fuse(model: Network, part: str = "backbone") -> tuple[Embedder | None, Embedder]:
+    """Let a network see images, and take it apart; return what embeds in fewer layers, and in all."""
+    torch.manual_seed(0)
+    for _ in range(3):
+        model(torch.randn((8, 3, 9, 9)) * 2 + 1)
+    parts = separate(freeze(model).eval())
+    if part != "backbone":
+        parts = Separation(model, Embedder(model, model.get_submodule(part), of_output=True), model.head)
+    return fuse_frozen(make_plan(f'model.freeze="{part}"'), parts, CLASSES, draw_images()), parts.embed
+
+
+@pytest.mark.parametrize("part", ["backbone", "stem", "stem.1"])
+def test_fewer_layers_give_the_same_embeddings(part: str) -> None:
+    norms: list[nn.Module] = []
+    model = Network()
+    model.stem[1].register_forward_hook(lambda norm, *_: norms.append(norm))
+    fused, plain = fuse(model, part)
+    assert fused is not None
+    norms.clear()
+    found = fused(draw_images(32))
+    assert norms == []
+    expected = plain(draw_images(32))
+    assert norms == [model.stem[1]]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert not torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "part"),
+    [
+        (Network(), "stem.0"),  # its own output would change
+        (Joined(), "backbone"),
+        (Joined(after=lambda logits: logits * 0), "backbone"),  # whose probabilities would not show it
+    ],
+)
+def test_layers_stay_where_embeddings_would_change(model: Network, part: str) -> None:
+    assert fuse(model, part)[0] is None
+
+
+def test_without_norms_there_is_nothing_to_fuse() -> None:
+    model = Network()
+    model.stem[1] = nn.Identity()
+    assert fuse(model)[0] is None
 
 
 def test_a_head_of_zeros_hides_nothing() -> None:

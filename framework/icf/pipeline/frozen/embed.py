@@ -30,6 +30,7 @@ from icf.pipeline.frozen.separation import (
     Separation,
     check_separation,
     digest_frozen,
+    fuse_frozen,
     separate,
 )
 from icf.pipeline.frozen.storing import ArrayTask, store_arrays
@@ -61,10 +62,14 @@ def wants_embeddings(plan: Plan) -> bool:
 
 @dataclass(frozen=True)
 class Backbone:
-    """The frozen part of a network, in evaluation mode; its embeddings are ``dtype`` [N, *shape]."""
+    """The frozen part of a network, in evaluation mode; its embeddings are ``dtype`` [N, *shape].
+
+    ``fused``: it runs with batch normalisation made part of its convolutions.
+    """
 
     plan: Plan
     embedder: Embedder
+    fused: bool
     device: torch.device
     precision: torch.dtype | None
     dropout: float
@@ -103,6 +108,7 @@ def embed_images(
         dtype=str(backbone.dtype).removeprefix("torch."),
         length=math.prod(backbone.shape),
         dropout=backbone.dropout,
+        fused=backbone.fused,
         views=train.get(AUGMENTED, train[PLAIN]).shape[0] // train[PLAIN].shape[0],
         train={name: task.files.array for name, task in train.items()},
         test={name: task.files.array for name, task in test.items()},
@@ -147,9 +153,18 @@ def build_backbone(plan: Plan, data: Prepared, folds: int) -> Backbone:
         dropout = check_separation(other, _find_last_layer(plan, other.model, units), images)
     precision = choose_precision(plan.recipe.compute.precision, parts.model, device)
     parts.model.eval()
+    fused = fuse_frozen(plan, parts, units, images) if _wants_fusion(plan, precision) else None
+    embed = fused or parts.embed
     with blame(plan.model, "on a batch of images"), autocast(device, precision):
-        example = parts.embed(images)
-    return Backbone(plan, parts.embed, device, precision, dropout, tuple(example.shape[1:]), example.dtype, weights)
+        example = embed(images)
+    shape = tuple(example.shape[1:])
+    return Backbone(plan, embed, fused is not None, device, precision, dropout, shape, example.dtype, weights)
+
+
+def _wants_fusion(plan: Plan, precision: torch.dtype | None) -> bool:
+    """Tell whether to embed in fewer layers; of itself only in float32, since shorter numbers round to others then."""
+    fuse = plan.recipe.inference.fuse
+    return fuse == "on" or (fuse == "auto" and precision is None)
 
 
 def _find_last_layer(plan: Plan, model: nn.Module, units: int) -> nn.Module | None:
@@ -168,6 +183,7 @@ def _describe_backbone(backbone: Backbone) -> dict[str, object]:
         "model": plan.model.model_dump(mode="json"),
         "weights": backbone.weights,
         "precision": str(backbone.precision),
+        "fused": backbone.fused,
         "device": backbone.device.type,
         "packages": describe_environment()["packages"],
         "local": [plugin.hash for plugin in local],

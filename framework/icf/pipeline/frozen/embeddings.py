@@ -30,7 +30,8 @@ class EmbeddingFiles(BaseModel):
     ``dtype`` is torch's name of the number format; bfloat16, which numpy does not have, is stored as int16. ``length``
     is how many numbers an embedding has.
     ``views`` counts those of the array "augmented"; without it, training sees the plain images. ``dropout`` is the
-    probability with which the network drops numbers of an embedding while its head is trained.
+    probability with which the network drops numbers of an embedding while its head is trained. ``fused``: the backbone
+    ran with batch normalisation made part of its convolutions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class EmbeddingFiles(BaseModel):
     dtype: str
     length: int
     dropout: float
+    fused: bool = False
     views: int
     train: dict[str, Path]
     test: dict[str, Path]

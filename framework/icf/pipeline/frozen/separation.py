@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from dataclasses import dataclass
@@ -11,13 +12,24 @@ import torch
 from torch import nn
 
 from icf.errors import IcfError
-from icf.pipeline.frozen.stem import make_rest
+from icf.pipeline.frozen.stem import Reached, make_rest
+from icf.pipeline.results.fusion import try_fusion
 from icf.pipeline.training.network import find_head, set_training_mode
 from icf.plan import Plan
+
+FUSION_TOLERANCE = 1e-4
+"""Largest change of an embedding, as a share of the largest number in any; float32 rounds to a tenth of that."""
 
 
 class InseparableError(IcfError):
     """The frozen layers can't run beforehand; the text is the reason, as the end of a sentence."""
+
+
+class _Pass(threading.local):
+    """What a thread has caught in the pass that it makes, and whether that goes to its end; without a pass, None."""
+
+    seen: list[tuple[Any, ...]] | None = None
+    whole = False
 
 
 class Embedder:
@@ -25,7 +37,7 @@ class Embedder:
 
     def __init__(self, model: nn.Module, module: nn.Module, *, of_output: bool) -> None:
         self._model = model
-        self._calls = threading.local()
+        self._pass = _Pass()
         if of_output:
             module.register_forward_hook(lambda *call: self._note(call[-1]))
         else:
@@ -35,18 +47,33 @@ class Embedder:
             )
 
     def _note(self, *values: Any) -> None:
-        self._calls.seen = [*getattr(self._calls, "seen", []), values]
+        if self._pass.seen is None:
+            return  # somebody else runs the network
+        self._pass.seen.append(values)
+        if not self._pass.whole:
+            raise Reached
 
-    @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the embeddings of images float32 [N, C, H, W]: [N, ...], without gradient.
+        """Return the embeddings of images float32 [N, C, H, W]: [N, ...], without gradient; what follows does not run.
 
         Raises:
-            InseparableError: the module is not called once, with one tensor that has a row for each image.
+            InseparableError: the module is not called, or with something else than a tensor with a row for each image.
         """
-        self._calls.seen = []
-        self._model(images)
-        calls, self._calls.seen = self._calls.seen, []
+        return self._run(images, whole=False)
+
+    def check(self, images: torch.Tensor) -> None:
+        """Let the whole network see images; raise InseparableError if it calls the module more than once, too."""
+        self._run(images, whole=True)
+
+    @torch.no_grad()
+    def _run(self, images: torch.Tensor, *, whole: bool) -> torch.Tensor:
+        calls: list[tuple[Any, ...]] = []
+        self._pass.seen, self._pass.whole = calls, whole
+        try:
+            with contextlib.suppress(Reached):
+                self._model(images)
+        finally:
+            self._pass.seen = None
         if len(calls) != 1:
             raise InseparableError(f"the network calls the layer where its frozen part ends {len(calls)} times")
         values = calls[0]
@@ -69,10 +96,28 @@ class Separation:
 
 def separate(plan: Plan, model: nn.Module, units: int) -> Separation:
     """Take a network apart where ``model.freeze`` says; whether that changes nothing is to be checked."""
-    freeze, rest = plan.recipe.model.freeze, take_rest(plan, model, units)
+    return Separation(model, make_embedder(plan, model, units), take_rest(plan, model, units))
+
+
+def make_embedder(plan: Plan, model: nn.Module, units: int) -> Embedder:
+    """Return what runs the frozen part of a network."""
+    freeze = plan.recipe.model.freeze
     if freeze == "backbone":
-        return Separation(model, Embedder(model, rest, of_output=False), rest)
-    return Separation(model, Embedder(model, model.get_submodule(freeze), of_output=True), rest)
+        return Embedder(model, find_head(model, units, plan.model.source), of_output=False)
+    return Embedder(model, model.get_submodule(freeze), of_output=True)
+
+
+def fuse_frozen(plan: Plan, parts: Separation, units: int, images: torch.Tensor) -> Embedder | None:
+    """Return what embeds in fewer layers, with batch normalisation made part of convolutions; None if nothing does.
+
+    The network is in evaluation mode. Images float32 [N, C, H, W] show that embeddings change by rounding only.
+    """
+    fused, obstacle = try_fusion(parts.model, images)
+    if obstacle:
+        return None
+    embed, expected = make_embedder(plan, fused, units), parts.embed(images)
+    change = (embed(images) - expected).abs().max()
+    return embed if change <= FUSION_TOLERANCE * expected.abs().max() else None
 
 
 def take_rest(plan: Plan, model: nn.Module, units: int) -> nn.Module:
@@ -97,10 +142,12 @@ def check_separation(parts: Separation, head: nn.Module | None, images: torch.Te
         parameter.normal_(std=0.1)
     parts.model.eval()
     parts.rest.eval()
+    parts.embed.check(images)
     embeddings = parts.embed(images)
     if not _agree(parts.model(images), _run_rest(parts.rest, embeddings)):
         raise InseparableError("the network does more than to run its parts one after the other")
     set_training_mode(parts.model)
+    parts.embed.check(images)
     torch.manual_seed(0)
     trained = parts.embed(images)
     p = 0.0 if _agree(trained, embeddings) else _find_dropout(trained, embeddings)

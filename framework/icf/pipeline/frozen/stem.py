@@ -14,7 +14,7 @@ MARK = "icf_frozen"
 """Attribute of the modules of a frozen stem; most without parameters could not be told from others otherwise."""
 
 
-class _Reached(Exception):  # noqa: N818 - not an error
+class Reached(Exception):  # noqa: N818 - not an error
     """Ends a forward pass at the module that was looked for."""
 
 
@@ -54,14 +54,14 @@ def _run_until(model: nn.Module, last: nn.Module, images: torch.Tensor) -> tuple
         finished.append(module)
         if module is last:
             outputs.append(output)
-            raise _Reached
+            raise Reached
 
     handles = [module.register_forward_hook(note) for module in model.modules()]
     training = model.training
     try:
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             model.eval()(images)
-    except _Reached:
+    except Reached:
         pass
     finally:
         model.train(training)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -107,6 +107,5 @@ def _fuse(model: nn.Module, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Non
     names = {module: name for name, module in model.named_modules()}
     fused = fuse_conv_bn_eval(convolution, norm).to(memory_format=torch.channels_last)
     model.set_submodule(names[convolution], fused)
-    # timm's normalisations contain the activation that follows them.
-    rest = [part for part in norm.children() if not isinstance(part, nn.Identity)]
-    model.set_submodule(names[norm], nn.Sequential(*rest) if rest else nn.Identity())
+    # timm's normalisations contain the activation that follows them; most others nothing, and then this does nothing.
+    model.set_submodule(names[norm], nn.Sequential(OrderedDict(norm.named_children())))
