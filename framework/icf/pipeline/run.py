@@ -195,9 +195,8 @@ def _embed(run: _Run, data: Prepared, split: Split, leases: contextlib.ExitStack
         )
         files = read_embedding_files(folder)
         if files:
-            outcome["detail"] = f"{len(files.paths)} arrays of {files.dtype} [{files.length:,}] for each image" + (
-                ", batch normalisation fused" * files.fused
-            )
+            fused = ", batch normalisation fused" * files.fused
+            outcome["detail"] = f"{len(files.paths)} arrays of {files.dtype} [{files.length:,}] for each image{fused}"
     reason = read_json(folder.embeddings)["reason"]
     if reason:
         run.warn(f"the frozen layers run in every step: {reason}")

@@ -43,6 +43,7 @@ def test_a_fused_network_has_no_norms_and_the_same_probabilities(arch: str) -> N
     assert (count_norms(fused), fused.training) == (0, False)
     assert before == count_norms(model) > 10
     assert list(model.state_dict()) == names
+    assert [name for name, _ in fused.named_modules()] == [name for name, _ in model.named_modules()]
     assert float((found - expected).abs().max()) < TOLERANCE
     assert float(expected.std(dim=0).max()) > 100 * TOLERANCE  # images are told apart
 
